@@ -52,7 +52,7 @@ export interface Complex {
   readonly im: number
 }
 
-/** Options of {@link NativeAddon.call}. */
+/** Options of {@link NativeAddon.call}. A number where the schema wants a Tensor becomes a wrapped number (0-d, as in Python's `x + 1`). */
 export interface CallOptions {
   /** Operator name with its namespace, such as `aten::conv1d`. */
   op: string
@@ -64,6 +64,19 @@ export interface CallOptions {
   kwargs?: Readonly<Record<string, Value>>
   /** Whether autograd records this call (`torch.is_grad_enabled()` at the call site). */
   gradEnabled: boolean
+}
+
+/** An operator's schema, as much of it as recording a graph needs. */
+export interface OperatorSchema {
+  arguments: {
+    name: string
+    /** The type as the schema spells it: `Tensor`, `Tensor?`, `Tensor[]`, `Tensor?[]`, `int`, `SymInt[]`, `float?`, `Scalar`, `ScalarType?`, `Device?`, `bool`, `str`... */
+    type: string
+    kwargOnly: boolean
+    /** Absent where the argument has none; a sized list default such as `int[2] stride=1` is the whole list. */
+    default?: Value
+  }[]
+  returns: { type: string }[]
 }
 
 /** What is known of a tensor without reading its values. */
@@ -225,6 +238,8 @@ export interface NativeAddon {
 
   /** Runs any operator through the c10 dispatcher, boxed, on this thread. Several results come as an array. */
   call(options: CallOptions): Value
+  /** Argument names, types and defaults of an operator, from the dispatcher (`real_type()->str()` of each argument). */
+  operatorSchema(options: { op: string; overload?: string }): OperatorSchema
   /** Copies a typed array (raw little-endian bytes of `dtype`, C order) into a new tensor. */
   tensorFromData(options: { dtype: DType; sizes: readonly number[]; data: ArrayBufferView; device: string }): TensorHandle
   /** Copies a tensor's values out, C order, from any device and stride, as raw little-endian bytes. */
@@ -271,6 +286,6 @@ export interface NativeAddon {
 /** Every own property of the addon, sorted. */
 export const exportNames: readonly (keyof NativeAddon)[] = [
   'call', 'contractVersion', 'createGenerator', 'createSession', 'defaultGenerator', 'devices', 'emptyCache', 'getGeneratorState',
-  'getNumThreads', 'loadArchive', 'manualSeed', 'mapTensorFile', 'memoryStats', 'saveArchive', 'setGeneratorState', 'setNumThreads',
+  'getNumThreads', 'loadArchive', 'manualSeed', 'mapTensorFile', 'memoryStats', 'operatorSchema', 'saveArchive', 'setGeneratorState', 'setNumThreads',
   'shutdown', 'tensorFromData', 'tensorGrad', 'tensorInfo', 'tensorToData', 'versions', 'writeTensorFile',
 ]
