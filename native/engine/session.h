@@ -1,0 +1,138 @@
+// A training session: one compiled model with its loss, optimizer and one thread of its own. No torch, no napi in this header.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "engine/value.h"
+
+namespace torchkeep::engine {
+
+class TrainingProgram;  // engine/session_program.h: what the session's thread executes
+
+/// Tensors by dotted name, in the order given.
+using NamedTensors = std::vector<std::pair<std::string, TensorPtr>>;
+/// Optimizer state: by parameter name, then by Python's key (`step`, `exp_avg`...).
+using OptimizerState = std::vector<std::pair<std::string, NamedTensors>>;
+
+struct ParamGroup {
+  std::vector<std::string> params;
+  /// PyTorch's hyperparameters by PyTorch's names: a Dict.
+  Value options;
+};
+
+struct OptimizerSpec {
+  std::string name;
+  std::vector<ParamGroup> groups;
+  OptimizerState state;
+};
+
+/// `SessionSpec` of lib/contract.ts. Graphs are plain trees of torch.export's JSON schema 8.x.
+struct SessionSpec {
+  Value trainGraph;
+  Value evalGraph;
+  Value lossGraph;
+  NamedTensors parameters;
+  NamedTensors buffers;
+  NamedTensors constants;
+  std::optional<OptimizerSpec> optimizer;
+  std::string device;
+  /// 0 takes LibTorch's default.
+  int threads = 0;
+  /// Random operators draw from it.
+  GeneratorPtr generator;
+};
+
+/// `BatchSource` of lib/contract.ts: rows of whole tensors by index, or ready batches.
+struct BatchSource {
+  std::vector<TensorPtr> tensors;
+  std::vector<int64_t> order;
+  int64_t batchSize = 0;
+  /// Used instead of the above when `ready`.
+  std::vector<std::vector<TensorPtr>> batches;
+  bool ready = false;
+  /// How many leading tensors of a batch are model inputs.
+  int64_t inputs = 0;
+};
+
+enum class StopReason { End, Time, Paused, Stopped, NonFinite };
+
+/// The spelling of lib/contract.ts.
+const char* stopReasonName(StopReason reason) noexcept;
+
+struct RunResult {
+  int64_t steps = 0;
+  int64_t samples = 0;
+  std::vector<double> losses;
+  StopReason reason = StopReason::End;
+};
+
+struct EvaluateResult {
+  int64_t samples = 0;
+  double loss = 0;
+  std::vector<TensorPtr> outputs;
+  StopReason reason = StopReason::End;
+};
+
+/// All methods belong to one thread (JavaScript's); operations execute on the session's own thread, one at a time. `done` is called on that
+/// thread exactly once, with a failure or the result, after the session has become free again. It must not own the session: whoever drops the
+/// last reference joins the thread.
+class Session {
+ public:
+  template <typename Result>
+  using Done = std::function<void(std::exception_ptr, Result)>;
+
+  explicit Session(GeneratorPtr generator);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  /// The first operation: compiles the graphs and makes the optimizer. Fails with InvalidArgument naming the culprit.
+  void compile(SessionSpec spec, Done<bool> done);
+  /// Trains on the batches; the chunk ends after the first step past `maxDurationMs`. A failing step says its number and leaves the session usable.
+  void run(BatchSource source, double maxDurationMs, Done<RunResult> done);
+  /// Evaluates under no_grad with the evaluation graph.
+  void evaluate(BatchSource source, Done<EvaluateResult> done);
+  void setParamGroups(const std::vector<ParamGroup>& groups);
+  /// The live tensors.
+  OptimizerState optimizerState();
+  /// Ends the running operation after the current step or batch; without one it does nothing.
+  void pause();
+  /// Ends the running operation between two graph nodes, joins the thread, drops the tensors. Idempotent.
+  void dispose();
+
+ private:
+  /// Marks what the operation uses as busy and hands it to the thread; throws Busy or Disposed.
+  template <typename Result>
+  void submit(std::function<Result()> operation, Done<Result> done);
+  /// Throws Disposed or Busy, naming `what`.
+  void requireIdle(const char* what);
+  TrainingProgram& program();
+  void threadMain();
+
+  const GeneratorPtr generator_;
+  std::unique_ptr<TrainingProgram> program_;
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  /// The one slot of the queue.
+  std::function<void()> job_;
+  bool busy_ = false;
+  bool disposed_ = false;
+
+  std::atomic<bool> pause_{false};
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+}  // namespace torchkeep::engine
