@@ -14,7 +14,10 @@ for (const flag of flags) {
   if (flag !== '--debug' && flag !== '--asan') fail(`unknown option ${flag}; expected --debug or --asan`)
 }
 const libtorch = process.env.LIBTORCH
-if (!libtorch) fail('LIBTORCH is not set; it names the folder of LibTorch (with include/ and lib/). `npx torchkeep setup` gets one and builds')
+if (!libtorch)
+  fail(
+    'LIBTORCH is not set; it names the folder of LibTorch (with include/ and lib/). `npx torchkeep setup` gets one and builds',
+  )
 
 const sanitize = flags.has('--asan')
 const debug = sanitize || flags.has('--debug')
@@ -23,7 +26,13 @@ const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js')
 const common = ['--directory', root, '--out', folder, '--config', debug ? 'Debug' : 'Release', '--log-level', 'warn']
 
 // Configured every time: cmake-js alone keeps the LibTorch of the first configuration.
-run(['configure', ...common, `--CDLIBTORCH=${libtorch}`, `--CDTORCHKEEP_SANITIZE=${sanitize ? 'ON' : 'OFF'}`, `--CDTORCHKEEP_OUTPUT=${folder}`])
+run([
+  'configure',
+  ...common,
+  `--CDLIBTORCH=${libtorch}`,
+  `--CDTORCHKEEP_SANITIZE=${sanitize ? 'ON' : 'OFF'}`,
+  `--CDTORCHKEEP_OUTPUT=${folder}`,
+])
 run(['build', ...common, '--parallel', String(Math.min(availableParallelism(), 4))])
 
 function run(args) {

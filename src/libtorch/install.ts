@@ -22,7 +22,7 @@ import { cpuRequirements, cudaRequirements, resolveVariant } from './nvidia.js'
 import { download, findPip, type Pip } from './pip.js'
 import { describePlan, ensureSpace, planFromPip, readFrom, sizesOf, type SetupPlan } from './plan.js'
 import { findPython } from './python.js'
-import { defaultVersion, publicVersion, versionWarning } from './versions.js'
+import { defaultVersion, publicVersion } from './versions.js'
 import { identifyWheel, readWheel, unpackWheel, type WheelInfo } from './wheel.js'
 
 /** Options of {@link installLibTorch}. */
@@ -120,8 +120,6 @@ class Setup {
     else await this.#takeFromPip()
     const folder = describeFolder(join(this.#entry, 'torch'))
     this.#checkNeeded(folder.path)
-    const warning = versionWarning(folder.version)
-    if (warning !== null) this.#log(`warning: ${warning}`)
     const manifest: Manifest = {
       version: folder.version,
       variant: this.variant,

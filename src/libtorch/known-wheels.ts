@@ -51,4 +51,12 @@ export const knownWheels: Readonly<Record<string, KnownWheel>> = {
     sha256: '4dc8b3809469b6c30b411bb8c4cad3828efd26236153d9beb6a3ec500f211a60',
     sizeBytes: 530_716_756,
   },
+  'nvidia_cuda_cupti-13.0.85-py3-none-manylinux_2_25_x86_64.whl': {
+    sha256: '4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8',
+    sizeBytes: 10_715_597,
+  },
+  'nvidia_cuda_runtime-13.0.96-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl': {
+    sha256: '7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548',
+    sizeBytes: 2_243_632,
+  },
 }

@@ -11,21 +11,25 @@ export interface FoundLibTorch extends LibTorchFolder {
 }
 
 /**
- * Looks in order at `LIBTORCH`, the torch of the Python that `TORCHKEEP_PYTHON` or `VIRTUAL_ENV` names, and our cache.
+ * Looks in order at `LIBTORCH`, the torch of the Python that `TORCHKEEP_PYTHON` or `VIRTUAL_ENV` names, and our cache. Without any,
+ * `libtorch` is undefined and `tried` names every place.
  *
- * A place that was named on purpose and is wrong (`LIBTORCH`, an interpreter that does not run) is an error, never passed over; a Python without
- * torch is passed over. Throws `ERR_LIBTORCH_MISSING` with every place that was tried.
+ * A place that was named on purpose and is wrong (`LIBTORCH`, an interpreter that does not run, a damaged cache) throws `ERR_LIBTORCH_MISSING` and is
+ * never passed over; a Python without torch is passed over.
  */
-export async function locateLibTorch(env: NodeJS.ProcessEnv = process.env): Promise<FoundLibTorch> {
+export async function findLibTorch(
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<{ libtorch: FoundLibTorch | undefined; tried: string[] }> {
   const tried: string[] = []
-  if (env['LIBTORCH']) {
+  const named = env['LIBTORCH']
+  if (named) {
     try {
-      return { ...describeFolder(env['LIBTORCH']), by: 'LIBTORCH' }
+      return { libtorch: { ...describeFolder(named), by: 'LIBTORCH' }, tried }
     } catch (cause) {
-      const { message, suggestions } = cause as TorchkeepError
-      throw new TorchkeepError('ERR_LIBTORCH_MISSING', `LIBTORCH is wrong: ${message}`, {
+      if (!(cause instanceof TorchkeepError)) throw cause
+      throw new TorchkeepError('ERR_LIBTORCH_MISSING', `LIBTORCH is wrong: ${cause.message}`, {
         cause,
-        suggestions: suggestions ?? [],
+        suggestions: cause.suggestions,
       })
     }
   }
@@ -35,13 +39,20 @@ export async function locateLibTorch(env: NodeJS.ProcessEnv = process.env): Prom
     tried.push('TORCHKEEP_PYTHON, VIRTUAL_ENV (not set)')
   } else {
     const path = await torchOfPython(python.executable, python.by)
-    if (path !== null) return { ...describeFolder(path), by: python.by }
+    if (path !== null) return { libtorch: { ...describeFolder(path), by: python.by }, tried }
     tried.push(`${python.by} (${python.executable} has no torch)`)
   }
   const cache = cacheFolder(env)
   const entry = readCurrent(cache)
-  if (entry !== undefined) return { ...describeFolder(entry.path), by: 'cache' }
+  if (entry !== undefined) return { libtorch: { ...describeFolder(entry.path), by: 'cache' }, tried }
   tried.push(`the cache (${cache} holds none)`)
+  return { libtorch: undefined, tried }
+}
+
+/** Like {@link findLibTorch}, but without any LibTorch it throws `ERR_LIBTORCH_MISSING` with every place that was tried. */
+export async function locateLibTorch(env: NodeJS.ProcessEnv = process.env): Promise<FoundLibTorch> {
+  const { libtorch, tried } = await findLibTorch(env)
+  if (libtorch !== undefined) return libtorch
   throw new TorchkeepError('ERR_LIBTORCH_MISSING', `LibTorch is not installed. Tried in order: ${tried.join('; ')}`, {
     suggestions: [
       'npx torchkeep setup',

@@ -26,7 +26,7 @@ export interface SetupPlan {
 }
 
 /** Unpacked sizes of the public CUDA wheels, measured with 2.13.0: LibTorch's CPU part, or all of it with NVIDIA's packages. */
-const unpackedBytesOfPublicWheel: Record<Variant, number> = { cpu: 600_000_000, cuda: 4_000_000_000 }
+const unpackedBytesOfPublicWheel: Record<Variant, number> = { cpu: 560_000_000, cuda: 4_000_000_000 }
 /** NVIDIA's packages for the public CUDA wheels, compressed, measured with 2.13.0. */
 const nvidiaDownloadBytes: Record<Variant, number> = { cpu: 13_000_000, cuda: 2_000_000_000 }
 
