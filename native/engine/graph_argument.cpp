@@ -22,11 +22,20 @@ bool isNumber(const std::string& kind) { return kind == "as_int" || kind == "as_
 
 Argument constant(c10::IValue value) { return {Argument::Kind::Constant, {{noSlot, std::move(value)}}}; }
 
+/// `toIValue` with a failure that begins with `where`.
+c10::IValue convert(const Value& value, const c10::Argument& schema, const c10::OperatorHandle& op, const std::string& where) {
+  try {
+    return toIValue(value, schema, op);
+  } catch (const Error& error) {
+    rejectGraph(where, error.what());
+  }
+}
+
 /// A Python float stays a float where the schema takes any number or a tensor; `toIValue` would make 2.0 an int there.
-c10::IValue floatConstant(double number, const c10::Argument& schema, const c10::OperatorHandle& op) {
-  if (wantsTensor(schema)) return wrappedNumber(number);
+c10::IValue floatConstant(double number, const c10::Argument& schema, const c10::OperatorHandle& op, const std::string& where) {
+  if (wantsTensor(schema)) return at::native::wrapped_scalar_tensor(number);
   if (wantedType(schema)->kind() == c10::TypeKind::NumberType) return number;
-  return toIValue(Value(number), schema, op);
+  return convert(Value(number), schema, op, where);
 }
 
 /// A number of a symbolic union: `{as_name}` or `{as_int}`, `{as_float}`, `{as_bool}`.
@@ -49,9 +58,9 @@ Argument symbolicList(Argument::Kind kind, const Value& exported, const SlotOf& 
 Argument symbolicNumber(const Value& exported, const c10::Argument& schema, const c10::OperatorHandle& op, const SlotOf& slotOf, const std::string& where) {
   Element element = symbolicElement(exported, slotOf, where);
   if (element.slot == noSlot) {
-    if (element.constant.isDouble()) return constant(floatConstant(element.constant.toDouble(), schema, op));
-    if (element.constant.isBool()) return constant(toIValue(Value(element.constant.toBool()), schema, op));
-    return constant(toIValue(Value(element.constant.toInt()), schema, op));
+    if (element.constant.isDouble()) return constant(floatConstant(element.constant.toDouble(), schema, op, where));
+    if (element.constant.isBool()) return constant(convert(Value(element.constant.toBool()), schema, op, where));
+    return constant(convert(Value(element.constant.toInt()), schema, op, where));
   }
   if (wantsTensor(schema)) return {Argument::Kind::WrappedNumber, {element}};
   if (wantedType(schema)->kind() == c10::TypeKind::ListType) {
@@ -74,7 +83,7 @@ Element optionalTensorElement(const Value& exported, const SlotOf& slotOf, const
 
 Argument tensorList(const Value& exported, const c10::Argument& schema, const c10::OperatorHandle& op, const SlotOf& slotOf, const std::string& where) {
   const List& names = asList(exported, where);
-  if (names.empty()) return constant(toIValue(Value(List{}), schema, op));
+  if (names.empty()) return constant(convert(Value(List{}), schema, op, where));
   const auto list = wantedType(schema)->cast<c10::ListType>();
   if (list == nullptr) rejectGraph(where, "the operator expects " + schema.real_type()->str() + ", found a list of tensors");
   const bool optional = list->getElementType()->kind() == c10::TypeKind::OptionalType;
@@ -88,22 +97,22 @@ template <typename Read>
 c10::IValue constantList(const Value& exported, const c10::Argument& schema, const c10::OperatorHandle& op, const std::string& where, Read read) {
   List list;
   for (const Value& element : asList(exported, where)) list.emplace_back(read(element, where));
-  return toIValue(Value(std::move(list)), schema, op);
+  return convert(Value(std::move(list)), schema, op, where);
 }
 
 /// Kinds without slots.
 std::optional<c10::IValue> compileConstant(const std::string& kind, const Value& value, const c10::Argument& schema, const c10::OperatorHandle& op,
                                            c10::Device device, const std::string& where) {
   if (kind == "as_none") return c10::IValue();
-  if (kind == "as_bool") return toIValue(Value(asBool(value, where)), schema, op);
-  if (kind == "as_int") return toIValue(Value(asInt(value, where)), schema, op);
-  if (kind == "as_float") return floatConstant(asFloat(value, where), schema, op);
+  if (kind == "as_bool") return convert(Value(asBool(value, where)), schema, op, where);
+  if (kind == "as_int") return convert(Value(asInt(value, where)), schema, op, where);
+  if (kind == "as_float") return floatConstant(asFloat(value, where), schema, op, where);
   if (kind == "as_complex") {
     const double re = asFloat(field(value, "real", where), where);
     const double im = asFloat(field(value, "imag", where), where);
-    return toIValue(Value(std::complex<double>(re, im)), schema, op);
+    return convert(Value(std::complex<double>(re, im)), schema, op, where);
   }
-  if (kind == "as_string") return toIValue(Value(asString(value, where)), schema, op);
+  if (kind == "as_string") return convert(Value(asString(value, where)), schema, op, where);
   if (kind == "as_ints") return constantList(value, schema, op, where, asInt);
   if (kind == "as_floats") return constantList(value, schema, op, where, asFloat);
   if (kind == "as_bools") return constantList(value, schema, op, where, asBool);
@@ -116,12 +125,6 @@ std::optional<c10::IValue> compileConstant(const std::string& kind, const Value&
 }
 
 }  // namespace
-
-at::Tensor wrappedNumber(const at::Scalar& number) {
-  at::Tensor tensor = at::scalar_to_tensor(number);
-  tensor.unsafeGetTensorImpl()->set_wrapped_number(true);
-  return tensor;
-}
 
 Argument compileArgument(const Value& exported, const c10::Argument& schema, const c10::OperatorHandle& op, c10::Device device, const SlotOf& slotOf,
                          const std::string& where) {

@@ -21,7 +21,4 @@ Argument compileSymbolicArgument(const Value& exported, const SlotOf& slotOf, co
 /// The symbolic function that `target` names (`_operator.mul`), or nullptr.
 SymbolicFunction findSymbolicFunction(const std::string& target);
 
-/// A 0-d tensor that takes part in type promotion as a Python number does.
-at::Tensor wrappedNumber(const at::Scalar& number);
-
 }  // namespace torchkeep::engine

@@ -47,10 +47,6 @@ struct SessionSpec {
   NamedTensors constants;
   std::optional<OptimizerSpec> optimizer;
   std::string device;
-  /// 0 takes LibTorch's default.
-  int threads = 0;
-  /// Random operators draw from it.
-  GeneratorPtr generator;
 };
 
 /// `BatchSource` of lib/contract.ts: rows of whole tensors by index, or ready batches.
@@ -92,7 +88,8 @@ class Session {
   template <typename Result>
   using Done = std::function<void(std::exception_ptr, Result)>;
 
-  explicit Session(GeneratorPtr generator);
+  /// Starts the thread, with `threads` for LibTorch's parallel regions on it; 0 takes LibTorch's default.
+  Session(GeneratorPtr generator, int threads);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -101,7 +98,7 @@ class Session {
   void compile(SessionSpec spec, Done<bool> done);
   /// Trains on the batches; the chunk ends after the first step past `maxDurationMs`. A failing step says its number and leaves the session usable.
   void run(BatchSource source, double maxDurationMs, Done<RunResult> done);
-  /// Evaluates under no_grad with the evaluation graph.
+  /// Evaluates under no_grad with the evaluation graph. Outputs are concatenated along dimension 0 (0-d ones become one element a batch).
   void evaluate(BatchSource source, Done<EvaluateResult> done);
   void setParamGroups(const std::vector<ParamGroup>& groups);
   /// The live tensors.
@@ -112,13 +109,13 @@ class Session {
   void dispose();
 
  private:
-  /// Marks what the operation uses as busy and hands it to the thread; throws Busy or Disposed.
+  /// Marks `tensors`, and the generator if the operation draws, as in use until the operation ends, and hands it to the thread. Throws Busy or Disposed.
   template <typename Result>
-  void submit(std::function<Result()> operation, Done<Result> done);
-  /// Throws Disposed or Busy, naming `what`.
-  void requireIdle(const char* what);
-  TrainingProgram& program();
-  void threadMain();
+  void submit(const char* name, const std::vector<TensorPtr>& tensors, bool draws, std::function<Result()> operation, Done<Result> done);
+  /// Throws Disposed or Busy, naming the operation.
+  void requireIdle(const char* name);
+  TrainingProgram& program(const char* name);
+  void threadMain(int threads);
 
   const GeneratorPtr generator_;
   std::unique_ptr<TrainingProgram> program_;

@@ -1,0 +1,258 @@
+#include "binding/session_wrap.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+
+#include "binding/arguments.h"
+#include "binding/async.h"
+#include "binding/environment.h"
+#include "binding/tensor_handle.h"
+#include "engine/error.h"
+#include "engine/session.h"
+
+namespace torchkeep::binding {
+namespace {
+
+using SessionPtr = std::shared_ptr<engine::Session>;
+
+std::vector<std::string> propertyNames(const Napi::Object& object) {
+  std::vector<std::string> names;
+  const Napi::Array keys = object.GetPropertyNames();
+  for (uint32_t i = 0; i < keys.Length(); ++i) names.push_back(keys.Get(i).ToString().Utf8Value());
+  return names;
+}
+
+engine::NamedTensors readNamedTensors(const Options& tensors) {
+  engine::NamedTensors result;
+  for (const std::string& name : propertyNames(tensors.raw())) result.emplace_back(name, tensors.tensor(name.c_str()));
+  return result;
+}
+
+std::vector<engine::ParamGroup> readGroups(const Options& options) {
+  std::vector<engine::ParamGroup> groups;
+  const Napi::Array array = options.array("groups");
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const std::string path = options.path("groups") + "[" + std::to_string(i) + "]";
+    const Napi::Value element = array.Get(i);
+    if (!element.IsObject()) rejectArgument(path, "an object", element);
+    const Options group(element.As<Napi::Object>(), path);
+    const Napi::Array params = group.array("params");
+    engine::ParamGroup read;
+    for (uint32_t k = 0; k < params.Length(); ++k) {
+      const Napi::Value name = params.Get(k);
+      if (!name.IsString()) rejectArgument(group.path("params") + "[" + std::to_string(k) + "]", "a string", name);
+      read.params.push_back(name.As<Napi::String>().Utf8Value());
+    }
+    read.options = group.object("options").raw().IsEmpty() ? engine::Value() : group.value("options");
+    groups.push_back(std::move(read));
+  }
+  return groups;
+}
+
+engine::OptimizerSpec readOptimizer(const Options& options) {
+  engine::OptimizerSpec spec;
+  spec.name = options.string("name");
+  spec.groups = readGroups(options);
+  if (!options.has("state")) return spec;
+  const Options state = options.object("state");
+  for (const std::string& name : propertyNames(state.raw())) spec.state.emplace_back(name, readNamedTensors(state.object(name.c_str())));
+  return spec;
+}
+
+engine::SessionSpec readSpec(const Options& options) {
+  engine::SessionSpec spec;
+  spec.trainGraph = options.value("trainGraph");
+  spec.evalGraph = options.value("evalGraph");
+  spec.lossGraph = options.value("lossGraph");
+  spec.parameters = readNamedTensors(options.object("parameters"));
+  spec.buffers = readNamedTensors(options.object("buffers"));
+  if (options.has("constants")) spec.constants = readNamedTensors(options.object("constants"));
+  if (!options.get("optimizer").IsNull()) spec.optimizer = readOptimizer(options.object("optimizer"));
+  spec.device = options.string("device");
+  return spec;
+}
+
+engine::BatchSource readBatches(const Options& options) {
+  engine::BatchSource source;
+  source.inputs = options.integer("inputs");
+  source.ready = options.has("batches");
+  if (!source.ready) {
+    source.tensors = options.tensors("tensors");
+    source.order = options.bigInt64Array("order");
+    source.batchSize = options.integer("batchSize");
+    return source;
+  }
+  const Napi::Array batches = options.array("batches");
+  for (uint32_t i = 0; i < batches.Length(); ++i) {
+    const Napi::Value batch = batches.Get(i);
+    const std::string path = options.path("batches") + "[" + std::to_string(i) + "]";
+    if (!batch.IsArray()) rejectArgument(path, "an array of tensors", batch);
+    const Napi::Array tensors = batch.As<Napi::Array>();
+    source.batches.emplace_back();
+    for (uint32_t k = 0; k < tensors.Length(); ++k) {
+      source.batches.back().push_back(requireTensor(tensors.Get(k), path + "[" + std::to_string(k) + "]"));
+    }
+  }
+  return source;
+}
+
+Napi::Value toJs(Napi::Env env, const engine::RunResult& result) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("steps", static_cast<double>(result.steps));
+  object.Set("samples", static_cast<double>(result.samples));
+  Napi::Float64Array losses = Napi::Float64Array::New(env, result.losses.size());
+  std::copy(result.losses.begin(), result.losses.end(), losses.Data());
+  object.Set("losses", losses);
+  object.Set("reason", engine::stopReasonName(result.reason));
+  return object;
+}
+
+Napi::Value toJs(Napi::Env env, const engine::EvaluateResult& result) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("samples", static_cast<double>(result.samples));
+  object.Set("loss", result.loss);
+  Napi::Array outputs = Napi::Array::New(env, result.outputs.size());
+  for (size_t i = 0; i < result.outputs.size(); ++i) outputs.Set(static_cast<uint32_t>(i), TensorHandle::create(env, result.outputs[i]));
+  object.Set("outputs", outputs);
+  object.Set("reason", engine::stopReasonName(result.reason));
+  return object;
+}
+
+/// A promise for an operation of `session`; `submit` receives the callback that settles it. `toJs` should own the session, which then lives until
+/// the promise is settled and is released on this thread.
+template <typename Result, typename ToJs, typename Submit>
+Napi::Value promiseOf(Napi::Env env, const char* name, ToJs toJs, Submit submit) {
+  auto completion = Completion<Result>::create(env, name, std::move(toJs));
+  const engine::Session::Done<Result> settle = [completion](const std::exception_ptr& failure, Result result) {
+    completion->settle(failure ? Outcome<Result>{std::nullopt, failure} : Outcome<Result>{std::move(result), nullptr});
+  };
+  try {
+    submit(settle);
+  } catch (...) {
+    settle(std::current_exception(), {});
+  }
+  return completion->promise();
+}
+
+/// `NativeSession` of lib/contract.ts. Work in flight holds its own reference to the session, so this object may be collected meanwhile.
+class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "NativeSession",
+                       {
+                           InstanceMethod<&SessionWrap::guard<&SessionWrap::run>>("run"),
+                           InstanceMethod<&SessionWrap::guard<&SessionWrap::evaluate>>("evaluate"),
+                           InstanceMethod<&SessionWrap::guard<&SessionWrap::setParamGroups>>("setParamGroups"),
+                           InstanceMethod<&SessionWrap::guard<&SessionWrap::optimizerState>>("optimizerState"),
+                           InstanceMethod<&SessionWrap::guard<&SessionWrap::pause>>("pause"),
+                           InstanceMethod<&SessionWrap::guard<&SessionWrap::dispose>>("dispose"),
+                       });
+  }
+
+  static Napi::Object create(Napi::Env env, SessionPtr session) {
+    EnvironmentData& environment = EnvironmentData::of(env);
+    if (environment.sessionClass.IsEmpty()) environment.sessionClass = Napi::Persistent(define(env));
+    return environment.sessionClass.New({Napi::External<SessionPtr>::New(env, &session)});
+  }
+
+  explicit SessionWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<SessionWrap>(info) {
+    if (info.Length() != 1 || !info[0].IsExternal()) {
+      throw makeError(info.Env(), engine::Error(engine::ErrorCode::InvalidArgument, "a session is made by createSession only"));
+    }
+    session_ = *info[0].As<Napi::External<SessionPtr>>().Data();
+  }
+
+ private:
+  template <Napi::Value (SessionWrap::*method)(const Napi::CallbackInfo&)>
+  Napi::Value guard(const Napi::CallbackInfo& info) {
+    try {
+      return (this->*method)(info);
+    } catch (const Napi::Error&) {
+      throw;
+    } catch (...) {
+      throw makeError(info.Env(), std::current_exception());
+    }
+  }
+
+  Napi::Value run(const Napi::CallbackInfo& info) {
+    const Options options(info, "run");
+    engine::BatchSource source = readBatches(options);
+    const double maxDurationMs = options.number("maxDurationMs");
+    const auto makeResult = [session = session_](Napi::Env env, engine::RunResult& result) { return toJs(env, result); };
+    return promiseOf<engine::RunResult>(info.Env(), "run", makeResult, [&](const engine::Session::Done<engine::RunResult>& done) {
+      session_->run(std::move(source), maxDurationMs, done);
+    });
+  }
+
+  Napi::Value evaluate(const Napi::CallbackInfo& info) {
+    engine::BatchSource source = readBatches(Options(info, "evaluate"));
+    const auto makeResult = [session = session_](Napi::Env env, engine::EvaluateResult& result) { return toJs(env, result); };
+    return promiseOf<engine::EvaluateResult>(info.Env(), "evaluate", makeResult, [&](const engine::Session::Done<engine::EvaluateResult>& done) {
+      session_->evaluate(std::move(source), done);
+    });
+  }
+
+  Napi::Value setParamGroups(const Napi::CallbackInfo& info) {
+    session_->setParamGroups(readGroups(Options(info, "setParamGroups")));
+    return info.Env().Undefined();
+  }
+
+  Napi::Value optimizerState(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    Napi::Object state = Napi::Object::New(env);
+    for (const auto& [parameter, tensors] : session_->optimizerState()) {
+      Napi::Object entry = Napi::Object::New(env);
+      for (const auto& [key, tensor] : tensors) entry.Set(key, TensorHandle::create(env, tensor));
+      state.Set(parameter, entry);
+    }
+    return state;
+  }
+
+  Napi::Value pause(const Napi::CallbackInfo& info) {
+    session_->pause();
+    return info.Env().Undefined();
+  }
+
+  Napi::Value dispose(const Napi::CallbackInfo& info) {
+    session_->dispose();
+    return info.Env().Undefined();
+  }
+
+  SessionPtr session_;
+};
+
+/// Remembers `session` for shutdownSessions and forgets those that are gone.
+void addSession(EnvironmentData& environment, const SessionPtr& session) {
+  auto& sessions = environment.sessions;
+  const auto isGone = [](const std::weak_ptr<engine::Session>& entry) { return entry.expired(); };
+  sessions.erase(std::remove_if(sessions.begin(), sessions.end(), isGone), sessions.end());
+  sessions.push_back(session);
+}
+
+}  // namespace
+
+Napi::Value createSession(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  EnvironmentData& environment = EnvironmentData::of(env);
+  if (environment.shutDown) throw engine::Error(engine::ErrorCode::Disposed, "createSession: the addon has been shut down");
+  const Options options(info, "createSession");
+  engine::SessionSpec spec = readSpec(options);
+  const int64_t threads = options.integer("threads");
+  if (threads < 0 || threads > 1024) rejectArgument(options.path("threads"), "0 to 1024", options.get("threads"));
+
+  const auto session = std::make_shared<engine::Session>(environment.defaultGenerator, static_cast<int>(threads));
+  addSession(environment, session);
+  const auto makeResult = [session](Napi::Env env, bool&) { return SessionWrap::create(env, session); };
+  return promiseOf<bool>(env, "createSession", makeResult, [&](const engine::Session::Done<bool>& done) { session->compile(std::move(spec), done); });
+}
+
+void shutdownSessions(EnvironmentData& environment) {
+  environment.shutDown = true;
+  for (const std::weak_ptr<engine::Session>& entry : environment.sessions) {
+    if (const SessionPtr session = entry.lock()) session->dispose();
+  }
+  environment.sessions.clear();
+}
+
+}  // namespace torchkeep::binding

@@ -1,0 +1,171 @@
+#include "engine/session.h"
+
+#include <ATen/Parallel.h>
+
+#include "engine/busy.h"
+#include "engine/error.h"
+#include "engine/random.h"
+#include "engine/session_program.h"
+
+namespace torchkeep::engine {
+namespace {
+
+/// What an operation keeps others from using, from its submission to its end.
+class Marks {
+ public:
+  Marks(const char* name, const std::vector<TensorPtr>& tensors, GeneratorPtr generator) : generator_(std::move(generator)) {
+    for (const TensorPtr& tensor : tensors) refuseBusy(tensor, name);
+    if (generator_ != nullptr && isGeneratorBusy(generator_)) {
+      throw Error(ErrorCode::Busy, std::string(name) + ": another session draws from this environment's generator; await it first");
+    }
+    storages_ = BusyStorages(tensors);
+    if (generator_ != nullptr) setGeneratorBusy(generator_, true);
+  }
+  ~Marks() {
+    if (generator_ != nullptr) setGeneratorBusy(generator_, false);
+  }
+  Marks(const Marks&) = delete;
+  Marks& operator=(const Marks&) = delete;
+
+ private:
+  const GeneratorPtr generator_;
+  BusyStorages storages_;
+};
+
+std::vector<TensorPtr> tensorsOf(const SessionSpec& spec) {
+  std::vector<TensorPtr> tensors;
+  const auto add = [&](const NamedTensors& list) {
+    for (const auto& [name, tensor] : list) tensors.push_back(tensor);
+  };
+  add(spec.parameters);
+  add(spec.buffers);
+  add(spec.constants);
+  if (spec.optimizer) {
+    for (const auto& [name, state] : spec.optimizer->state) add(state);
+  }
+  return tensors;
+}
+
+}  // namespace
+
+const char* stopReasonName(StopReason reason) noexcept {
+  switch (reason) {
+    case StopReason::End:
+      return "end";
+    case StopReason::Time:
+      return "time";
+    case StopReason::Paused:
+      return "paused";
+    case StopReason::Stopped:
+      return "stopped";
+    case StopReason::NonFinite:
+      return "non_finite";
+  }
+  return "";
+}
+
+Session::Session(GeneratorPtr generator, int threads) : generator_(std::move(generator)), thread_([this, threads] { threadMain(threads); }) {}
+
+Session::~Session() { dispose(); }
+
+void Session::threadMain(int threads) {
+  at::get_num_threads();  // LibTorch sets a new thread's count at its first use: let that happen before our own
+  if (threads > 0) at::set_num_threads(threads);
+  while (true) {
+    std::function<void()> job;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      wake_.wait(lock, [this] { return job_ != nullptr || disposed_; });
+      if (job_ == nullptr) return;
+      job.swap(job_);
+    }
+    job();
+  }
+}
+
+void Session::requireIdle(const char* name) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (disposed_) throw Error(ErrorCode::Disposed, std::string(name) + ": the session has been disposed");
+  if (busy_) throw Error(ErrorCode::Busy, std::string(name) + ": the session runs another operation; await it first");
+}
+
+TrainingProgram& Session::program(const char* name) {
+  requireIdle(name);
+  if (program_ == nullptr) throw Error(ErrorCode::Disposed, std::string(name) + ": the session failed to start");
+  return *program_;
+}
+
+template <typename Result>
+void Session::submit(const char* name, const std::vector<TensorPtr>& tensors, bool draws, std::function<Result()> operation, Done<Result> done) {
+  requireIdle(name);
+  auto marks = std::make_shared<Marks>(name, tensors, draws ? generator_ : nullptr);
+  pause_ = false;
+  auto job = [this, marks, operation = std::move(operation), done = std::move(done)]() mutable {
+    Result result{};
+    std::exception_ptr failure;
+    try {
+      result = operation();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    operation = nullptr;
+    marks.reset();
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      busy_ = false;
+    }
+    done(failure, std::move(result));
+  };
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    busy_ = true;
+    job_ = std::move(job);
+  }
+  marks.reset();
+  wake_.notify_one();
+}
+
+void Session::compile(SessionSpec spec, Done<bool> done) {
+  const std::vector<TensorPtr> tensors = tensorsOf(spec);
+  auto operation = [this, spec = std::move(spec)] {
+    program_ = std::make_unique<TrainingProgram>(spec, generator_, stop_, pause_);
+    return true;
+  };
+  submit<bool>("createSession", tensors, /*draws=*/false, std::move(operation), std::move(done));
+}
+
+void Session::run(BatchSource source, double maxDurationMs, Done<RunResult> done) {
+  TrainingProgram& program = this->program("run");
+  auto operation = [&program, maxDurationMs, source = std::move(source)] { return program.run(source, maxDurationMs); };
+  submit<RunResult>("run", program.tensors(), program.trainingDraws(), std::move(operation), std::move(done));
+}
+
+void Session::evaluate(BatchSource source, Done<EvaluateResult> done) {
+  TrainingProgram& program = this->program("evaluate");
+  auto operation = [&program, source = std::move(source)] { return program.evaluate(source); };
+  submit<EvaluateResult>("evaluate", program.tensors(), program.evaluationDraws(), std::move(operation), std::move(done));
+}
+
+void Session::setParamGroups(const std::vector<ParamGroup>& groups) { program("setParamGroups").setParamGroups(groups); }
+
+OptimizerState Session::optimizerState() { return program("optimizerState").optimizerState(); }
+
+void Session::pause() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (disposed_) throw Error(ErrorCode::Disposed, "pause: the session has been disposed");
+  pause_ = true;  // the next operation clears it
+}
+
+void Session::dispose() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (disposed_) return;
+    disposed_ = true;
+    stop_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+  program_.reset();
+}
+
+}  // namespace torchkeep::engine
