@@ -1,0 +1,27 @@
+/** `torchkeep/checkpoint`: what looks at checkpoint files. Nothing here loads the addon. */
+export { TorchkeepError, type ErrorCode } from '../format/errors.js'
+export { type Plain } from './fields.js'
+export { bestPath, findCheckpoint, latestBestPath, latestPath, regularPath, type CheckpointName } from './layout.js'
+export {
+  checkpointVersion,
+  decodeCheckpoint,
+  encodeCheckpoint,
+  type Best,
+  type Checkpoint,
+  type DataPosition,
+  type Dict,
+  type EpochMetrics,
+  type Metadata,
+  type ModelGraph,
+  type PhaseState,
+  type RngState,
+  type TrainingState,
+} from './schema.js'
+export { publish, publishCopy } from './store.js'
+export {
+  type MetricName,
+  type OptimizerConfig,
+  type Phase,
+  type SchedulerConfig,
+  type TrainingConfig,
+} from './training-config.js'

@@ -1,0 +1,55 @@
+/** Names and folders of a run's checkpoints. */
+import { join } from 'node:path'
+import { TorchkeepError } from '../format/errors.js'
+import { exists, freePath } from './store.js'
+
+/** What the names of a checkpoint tell. */
+export interface CheckpointName {
+  /** Of the whole run, from 1. */
+  epoch: number
+  /** From 1. */
+  phase: number
+  /** Seconds since 1970. */
+  timestamp: number
+  /** Optimizer steps of the whole run, for a checkpoint inside an epoch. */
+  step?: number
+}
+
+/** The folders of a checkpoint folder in which the trainer writes. */
+export const checkpointFolders = (folder: string): string[] => [folder, join(folder, 'regular'), join(folder, 'best')]
+
+/** A free path `regular/checkpoint_epoch_{E}_phase_{P}_{T}[_step_{S}][-2].pth`. */
+export function regularPath(folder: string, name: CheckpointName): Promise<string> {
+  const step = name.step === undefined ? '' : `_step_${name.step}`
+  return freePath(
+    join(folder, 'regular', `checkpoint_epoch_${name.epoch}_phase_${name.phase}_${name.timestamp}${step}`),
+    '.pth',
+  )
+}
+
+/** A free path `best/best_model_epoch_{E}_phase_{P}[-2].pth`. */
+export function bestPath(folder: string, { epoch, phase }: Pick<CheckpointName, 'epoch' | 'phase'>): Promise<string> {
+  return freePath(join(folder, 'best', `best_model_epoch_${epoch}_phase_${phase}`), '.pth')
+}
+
+/** Always a copy of the best checkpoint. */
+export const latestBestPath = (folder: string): string => join(folder, 'best', 'latest_best.pth')
+
+/** Always a copy of the newest checkpoint. */
+export const latestPath = (folder: string): string => join(folder, 'latest.pth')
+
+/**
+ * The file that a caller means: `latest`, `best`, or a path, which is also looked for in the checkpoint folder and its `best/` and `regular/`.
+ *
+ * @throws TorchkeepError `ERR_CHECKPOINT_MISSING` with the paths tried.
+ */
+export async function findCheckpoint(folder: string, wanted: string): Promise<string> {
+  const tried =
+    wanted === 'latest'
+      ? [latestPath(folder)]
+      : wanted === 'best'
+        ? [latestBestPath(folder)]
+        : [wanted, ...['', 'best', 'regular'].map((place) => join(folder, place, wanted))]
+  for (const path of tried) if (await exists(path)) return path
+  throw new TorchkeepError('ERR_CHECKPOINT_MISSING', `no checkpoint '${wanted}': looked for ${tried.join(', ')}`)
+}

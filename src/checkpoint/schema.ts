@@ -1,0 +1,309 @@
+/**
+ * What a checkpoint holds: the type of the API and the one table that maps it to the keys inside a file.
+ *
+ * The keys continue those of the older Python system (layout "1.0"), so that its tools find `model_state_dict`, `training_state`, `config`, `validation_loss`,
+ * `epoch`... where they look; everything that an exact resumption needs is added. Python reads a checkpoint with `torch.load(path, weights_only=True)` and goes
+ * on with `load_state_dict`, and a checkpoint that Python wrote with the same keys is read here.
+ *
+ * Tensors are a type parameter: the trainer reads and writes live ones, the tools that only look at files see their descriptions.
+ */
+import { TorchkeepError } from '../format/errors.js'
+import {
+  flag,
+  float,
+  integer,
+  list,
+  nullable,
+  oneOf,
+  opaque,
+  Place,
+  plain,
+  record,
+  text,
+  type Field,
+  type Plain,
+} from './fields.js'
+import { trainingConfigField, type TrainingConfig } from './training-config.js'
+
+/** Version that this code writes. Readers accept any minor version of the same major one. */
+export const checkpointVersion = '3.0'
+
+/** A dict of Python, as read or to be written. */
+export type Dict = ReadonlyMap<unknown, unknown>
+
+/** One epoch of the history. */
+export interface EpochMetrics {
+  /** Of the whole run, from 1. */
+  epoch: number
+  /** From 1. */
+  phase: number
+  /** Mean over the samples. */
+  trainLoss: number
+  /** Null without validation data. */
+  valLoss: number | null
+  /** The other metrics of the validation, by name (`val_accuracy` in the file). */
+  valMetrics: Readonly<Record<string, number>>
+  /** Rate of the first group during the epoch. */
+  learningRate: number
+  /** Seconds, validation included. */
+  trainingTime: number
+}
+
+/** The best epoch so far by the monitored value. */
+export interface Best {
+  monitor: string
+  mode: 'min' | 'max'
+  score: number
+  epoch: number
+  phase: number
+}
+
+/** Where the run stands. */
+export interface TrainingState {
+  /** Epoch of the whole run that the weights belong to, from 1 (unfinished where the checkpoint has a data position); 0 before the first. */
+  currentEpoch: number
+  /** From 1. */
+  currentPhase: number
+  /** Finished epochs of the current phase. */
+  phaseEpochsDone: number
+  /** Optimizer steps of the whole run. */
+  globalStep: number
+  /** Smallest validation loss so far, `Infinity` before the first. */
+  bestValLoss: number
+  /** Null before the first finite score. */
+  best: Best | null
+  /** Seconds. */
+  totalTrainingTime: number
+  metricsHistory: readonly EpochMetrics[]
+}
+
+/** Where inside an epoch the run stands. The order of the epoch's samples is drawn again from the state that the generator had when the epoch began. */
+export interface DataPosition<Tensor> {
+  batchesDone: number
+  batchSize: number
+  numSamples: number
+  /** `torch.get_rng_state()` before the epoch's loader was asked for its order. */
+  epochRngState: Tensor
+  /** The same of the loader's own generator, where it has one. */
+  loaderRngState: Tensor | null
+  /** Sum over the samples so far of their batches' losses. */
+  lossSum: number
+  samplesDone: number
+  /** Seconds spent in this epoch. */
+  epochTime: number
+}
+
+export interface RngState<Tensor> {
+  /** `torch.get_rng_state()`: a uint8 tensor of 5,056 values. */
+  cpu: Tensor
+  /** Of the training loader's own generator, where it has one. */
+  loader: Tensor | null
+}
+
+/** What the current phase made of the model. */
+export interface PhaseState {
+  name: string
+  /** Names of the parameters that stand still. */
+  frozen: readonly string[]
+  /** Parameter names of each optimizer group, in the order of the indices in `optimizer_state_dict`. */
+  groups: readonly (readonly string[])[]
+  /** Names of the modules recorded in evaluation mode although the phase trains: batch norms that stand still. */
+  modulesInEval: readonly string[]
+}
+
+/** The model's recorded graphs, each the JSON text of `models/model.json` of a `.pt2`. */
+export interface ModelGraph {
+  train: string
+  eval: string
+}
+
+export interface Metadata {
+  title: string
+  description: string
+  tags: readonly string[]
+  /** SHA-256 of `config` and `training_config` as canonical JSON, in hex. */
+  configHash: string
+  torchkeepVersion: string
+  libtorchVersion: string
+}
+
+/** A whole checkpoint. Every label in it describes the weights in it. */
+export interface Checkpoint<Tensor = unknown> {
+  /** Seconds since 1970. */
+  timestamp: number
+  modelStateDict: Dict
+  trainingState: TrainingState
+  /** What the user says of the model: any plain values. */
+  config: Plain
+  /** Validation loss of these weights; NaN where they were not validated. */
+  validationLoss: number
+  isBest: boolean
+  epoch: number
+  phase: number
+  /** Over the parameters that the phase trains, in the order of `phaseState.groups`. */
+  optimizerStateDict: Dict
+  /** Null for a constant rate. */
+  schedulerState: Dict | null
+  trainingConfig: TrainingConfig
+  rngState: RngState<Tensor>
+  /** Of a monitor that stops a phase early; null without one. */
+  earlyStopping: Plain
+  /** Null between epochs. */
+  dataPosition: DataPosition<Tensor> | null
+  phaseState: PhaseState
+  modelGraph: ModelGraph | null
+  metadata: Metadata
+}
+
+const dict: Field<Dict> = opaque('a dict', (value) => value instanceof Map)
+const tensor: Field<unknown> = opaque(
+  'a tensor',
+  (value) => typeof value === 'object' && value !== null && !(value instanceof Map) && !Array.isArray(value),
+)
+const names = list(text)
+const bestField = record<Best>({
+  monitor: ['monitor', text],
+  mode: ['mode', oneOf('min', 'max')],
+  score: ['score', float()],
+  epoch: ['epoch', integer(1)],
+  phase: ['phase', integer(1)],
+})
+
+const checkpointField = record<Checkpoint>({
+  timestamp: ['timestamp', integer(0)],
+  modelStateDict: ['model_state_dict', dict],
+  trainingState: [
+    'training_state',
+    record<TrainingState>({
+      currentEpoch: ['current_epoch', integer(0)],
+      currentPhase: ['current_phase', integer(1)],
+      phaseEpochsDone: ['phase_epochs_done', integer(0)],
+      globalStep: ['global_step', integer(0)],
+      bestValLoss: ['best_val_loss', float()],
+      best: ['best', nullable(bestField)],
+      totalTrainingTime: ['total_training_time', float()],
+      metricsHistory: ['metrics_history', list(epochMetricsField())],
+    }),
+  ],
+  config: ['config', plain],
+  validationLoss: ['validation_loss', float()],
+  isBest: ['is_best', flag],
+  epoch: ['epoch', integer(0)],
+  phase: ['phase', integer(1)],
+  optimizerStateDict: ['optimizer_state_dict', dict],
+  schedulerState: ['scheduler_state', nullable(dict)],
+  trainingConfig: ['training_config', trainingConfigField],
+  rngState: ['rng_state', record<RngState<unknown>>({ cpu: ['cpu', tensor], loader: ['loader', nullable(tensor)] })],
+  earlyStopping: ['early_stopping', plain],
+  dataPosition: [
+    'data_position',
+    nullable(
+      record<DataPosition<unknown>>({
+        batchesDone: ['batches_done', integer(0)],
+        batchSize: ['batch_size', integer(1)],
+        numSamples: ['num_samples', integer(1)],
+        epochRngState: ['epoch_rng_state', tensor],
+        loaderRngState: ['loader_rng_state', nullable(tensor)],
+        lossSum: ['loss_sum', float()],
+        samplesDone: ['samples_done', integer(0)],
+        epochTime: ['epoch_time', float()],
+      }),
+    ),
+  ],
+  phaseState: [
+    'phase_state',
+    record<PhaseState>({
+      name: ['name', text],
+      frozen: ['frozen', names],
+      groups: ['groups', list(names)],
+      modulesInEval: ['modules_in_eval', names],
+    }),
+  ],
+  modelGraph: ['model_graph', nullable(record<ModelGraph>({ train: ['train', text], eval: ['eval', text] }))],
+  metadata: [
+    'metadata',
+    record<Metadata>({
+      title: ['title', text],
+      description: ['description', text],
+      tags: ['tags', names],
+      configHash: ['config_hash', text],
+      torchkeepVersion: ['torchkeep_version', text],
+      libtorchVersion: ['libtorch_version', text],
+    }),
+  ],
+})
+
+/** One row of `metrics_history`: the metrics lie beside the other keys, as in the older system. */
+function epochMetricsField(): Field<EpochMetrics> {
+  const fixed = record<Omit<EpochMetrics, 'valMetrics'>>({
+    epoch: ['epoch', integer(1)],
+    phase: ['phase', integer(1)],
+    trainLoss: ['train_loss', float()],
+    valLoss: ['val_loss', nullable(float())],
+    learningRate: ['learning_rate', float()],
+    trainingTime: ['training_time', float()],
+  })
+  const number = float()
+  return {
+    encode({ valMetrics, ...rest }, at) {
+      const row = fixed.encode(rest, at) as Map<string, unknown>
+      for (const [name, value] of Object.entries(valMetrics))
+        row.set(`val_${name}`, number.encode(value, at.field(name)))
+      return row
+    },
+    decode(value, at) {
+      const row = fixed.decode(value, at)
+      const metrics = [...(value as Map<string, unknown>)].filter(
+        ([key]) => key.startsWith('val_') && key !== 'val_loss',
+      )
+      return {
+        ...row,
+        valMetrics: Object.fromEntries(
+          metrics.map(([key, item]) => [key.slice(4), number.decode(item, at.field(key))]),
+        ),
+      }
+    },
+  }
+}
+
+/** The dict that goes into a file. A wrong field (a config with a function in it) is `ERR_INVALID_ARGUMENT`. */
+export function encodeCheckpoint(checkpoint: Checkpoint): Map<string, unknown> {
+  const fields = checkpointField.encode(checkpoint, new Place('ERR_INVALID_ARGUMENT', '')) as Map<string, unknown>
+  return new Map<string, unknown>([['format', 'torchkeep'], ['version', checkpointVersion], ...fields])
+}
+
+/**
+ * The checkpoint in what was read from `path`.
+ *
+ * @throws TorchkeepError `ERR_CHECKPOINT_INCOMPATIBLE` naming the missing or wrong field, `ERR_CHECKPOINT_NEWER` for a later version, `ERR_CHECKPOINT_UNSUPPORTED`
+ *   for a file that no Torchkeep wrote.
+ */
+export function decodeCheckpoint<Tensor>(value: unknown, path: string): Checkpoint<Tensor> {
+  checkVersion(value, path)
+  return checkpointField.decode(value, new Place('ERR_CHECKPOINT_INCOMPATIBLE', path)) as Checkpoint<Tensor>
+}
+
+function checkVersion(value: unknown, path: string): void {
+  const found = value instanceof Map ? { format: value.get('format'), version: value.get('version') } : undefined
+  if (found?.format !== 'torchkeep' || typeof found.version !== 'string') {
+    throw new TorchkeepError(
+      'ERR_CHECKPOINT_UNSUPPORTED',
+      `${path} is not a Torchkeep checkpoint: it has no 'format' of 'torchkeep' with a 'version'`,
+      {
+        suggestions: ['load() reads any .pth file; Module.loadStateDict() takes the weights in it'],
+      },
+    )
+  }
+  const major = Number.parseInt(found.version, 10)
+  if (major > 3) {
+    throw new TorchkeepError(
+      'ERR_CHECKPOINT_NEWER',
+      `${path} has version ${found.version}; this Torchkeep reads up to 3.x`,
+      {
+        suggestions: ['update torchkeep'],
+      },
+    )
+  }
+  if (major !== 3)
+    throw new TorchkeepError('ERR_CHECKPOINT_UNSUPPORTED', `${path} has version ${found.version}; 3.x was expected`)
+}

@@ -1,0 +1,146 @@
+/** `publish`: at every instant the old file or the new one, whole. */
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import {
+  type FileOperations,
+  freePath,
+  makeFolder,
+  nodeFiles,
+  publish,
+  publishCopy,
+  removeStaleTemporaries,
+} from '../../src/checkpoint/store.js'
+import { TorchkeepError } from '../../src/format/errors.js'
+
+const write = (text: string) => (path: string) => writeFile(path, text, { flag: 'wx' })
+
+describe('checkpoint store', () => {
+  let folder: string
+  let path: string
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'torchkeep-store-'))
+    path = join(folder, 'latest.pth')
+  })
+  afterEach(() => rmSync(folder, { recursive: true }))
+  const names = (): string[] => readdirSync(folder).sort()
+
+  it('publishes a new file and replaces an old one, in the order write, flush, rename, flush the folder', async () => {
+    const calls: string[] = []
+    const recorded = Object.fromEntries(
+      Object.entries(nodeFiles).map(([name, operation]) => [
+        name,
+        (...args: [string, string]) => (calls.push(name), (operation as (...args: string[]) => Promise<void>)(...args)),
+      ]),
+    ) as unknown as FileOperations
+    await publish(path, write('one'), recorded)
+    await publish(path, write('two'))
+    assert.equal(readFileSync(path, 'utf8'), 'two')
+    assert.deepEqual(names(), ['latest.pth'])
+    assert.deepEqual(calls, ['syncFile', 'rename', 'syncFolder'])
+  })
+
+  for (const step of ['write', 'syncFile', 'rename'] as const) {
+    it(`keeps the old file and leaves nothing behind when ${step} fails`, async () => {
+      await publish(path, write('old'))
+      const failure = Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' })
+      const fail = (): Promise<never> => Promise.reject(failure)
+      const files = step === 'write' ? nodeFiles : { ...nodeFiles, [step]: fail }
+      const failing = async (temporary: string): Promise<void> => {
+        await write('new')(temporary)
+        if (step === 'write') throw failure
+      }
+      await assert.rejects(publish(path, failing, files), (error: TorchkeepError) => {
+        assert.equal(error.code, 'ERR_CHECKPOINT_WRITE')
+        assert.ok(error.message.includes(path) && error.message.includes('no space left'), error.message)
+        assert.equal(error.cause, failure)
+        return true
+      })
+      assert.equal(readFileSync(path, 'utf8'), 'old')
+      assert.deepEqual(names(), ['latest.pth'])
+    })
+  }
+
+  it('says so when only the name may not be durable, or when the temporary file stays', async () => {
+    const fail = (): Promise<never> => Promise.reject(new Error('EIO'))
+    await assert.rejects(
+      publish(path, write('new'), { ...nodeFiles, syncFolder: fail }),
+      /in place and whole, but its name may not survive/,
+    )
+    assert.equal(readFileSync(path, 'utf8'), 'new')
+    await assert.rejects(
+      publish(path, write('newer'), { ...nodeFiles, rename: fail, remove: fail }),
+      /temporary file .* could not be removed either/,
+    )
+    assert.equal(readFileSync(path, 'utf8'), 'new')
+  })
+
+  it('passes a TorchkeepError of the writer on, but not one that names the temporary file', async () => {
+    const refusal = new TorchkeepError('ERR_INVALID_ARGUMENT', 'config.f is a function')
+    await assert.rejects(
+      publish(path, () => Promise.reject(refusal)),
+      refusal,
+    )
+    const inner = new TorchkeepError('ERR_CHECKPOINT_WRITE', 'could not write .tmp')
+    await assert.rejects(
+      publish(path, () => Promise.reject(inner)),
+      (error: TorchkeepError) => error.message.includes(path) && error.cause === inner,
+    )
+  })
+
+  it('never shows a part of a file when the process is killed before or after any step', () => {
+    const child = fileURLToPath(new URL('kill-publish.js', import.meta.url))
+    for (const point of [
+      'before write',
+      'during write',
+      'before syncFile',
+      'before rename',
+      'before syncFolder',
+      'after syncFolder',
+    ]) {
+      writeFileSync(path, 'o'.repeat(1 << 20))
+      const { signal, stderr } = spawnSync(process.execPath, [child, path, point], { encoding: 'utf8' })
+      assert.equal(signal, 'SIGKILL', `${point}: ${stderr}`)
+      const expected = point === 'before syncFolder' || point === 'after syncFolder' ? 'n' : 'o'
+      assert.equal(readFileSync(path, 'utf8'), expected.repeat(1 << 20), point)
+    }
+  })
+
+  it('clears away the temporary files of dead processes and nothing else', async () => {
+    const child = fileURLToPath(new URL('kill-publish.js', import.meta.url))
+    spawnSync(process.execPath, [child, path, 'before rename'])
+    const [stale] = names().filter((name) => name.startsWith('.torchkeep-tmp-'))
+    assert.ok(stale !== undefined, 'the killed child left its temporary file')
+    const otherMachine = stale.replace(/^\.torchkeep-tmp-\w+?-/, '.torchkeep-tmp-elsewhere-')
+    for (const name of [otherMachine, '.torchkeep-tmp-mine', 'data.tmp']) writeFileSync(join(folder, name), '')
+    let removed: string[] = []
+    await publish(path, async (temporary) => {
+      await write('alive')(temporary)
+      removed = await removeStaleTemporaries(folder)
+    })
+    assert.deepEqual(removed, [stale])
+    assert.deepEqual(names(), [otherMachine, '.torchkeep-tmp-mine', 'data.tmp', 'latest.pth'].sort())
+    assert.equal(readFileSync(path, 'utf8'), 'alive')
+  })
+
+  it('copies, makes folders and finds free names', async () => {
+    await publish(path, write('best'))
+    const deep = join(folder, 'a', 'b')
+    await makeFolder(deep)
+    await makeFolder(deep)
+    await publishCopy(path, join(deep, 'latest_best.pth'))
+    assert.equal(readFileSync(join(deep, 'latest_best.pth'), 'utf8'), 'best')
+    const stem = join(folder, 'c')
+    for (const expected of ['c.pth', 'c-2.pth', 'c-3.pth']) {
+      assert.equal(await freePath(stem, '.pth'), join(folder, expected))
+      writeFileSync(join(folder, expected), '')
+    }
+    symlinkSync('loop', join(folder, 'loop'))
+    await assert.rejects(freePath(join(folder, 'loop', 'x'), '.pth'), { code: 'ELOOP' })
+    await assert.rejects(makeFolder(join(path, 'below-a-file')), { code: 'ERR_CHECKPOINT_WRITE' })
+  })
+})
