@@ -32,7 +32,11 @@ export default tseslint.config(
     },
   },
   layer(['src/**/*.ts'], [addon, commands]),
-  layer(['src/checkpoint/**/*.ts', 'src/libtorch/**/*.ts', 'src/command-line/**/*.ts'], [addon, commands, lib]),
+  layer(
+    ['src/checkpoint/**/*.ts', 'src/libtorch/**/*.ts', 'src/command-line/**/*.ts', 'src/doctor/**/*.ts'],
+    [addon, commands, lib],
+  ),
+  layer(['src/doctor/probe-addon.ts', 'src/doctor/self-test.ts'], [addon, commands]), // programs for child processes
   layer(
     ['src/format/**/*.ts'],
     [

@@ -1,5 +1,5 @@
 /** Gets LibTorch into the cache: plan, fetch, unpack into a temporary folder, check, publish under its name. */
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, statSync } from 'node:fs'
 import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -38,6 +38,8 @@ export interface InstallOptions {
   env?: NodeJS.ProcessEnv
   /** Takes one line of progress for people. */
   log?: (line: string) => void
+  /** Ends it early with `ERR_ABORTED`; the cache stays as it was. */
+  signal?: AbortSignal
   /** Free bytes where a folder is; a test stands in for a full disk. */
   free?: (folder: string) => Promise<number>
 }
@@ -74,6 +76,10 @@ export async function installLibTorch(options: InstallOptions = {}): Promise<Ins
     const entry = await new Setup(cache, temporary, version, variant, options).run()
     await chooseEntry(cache, entry.name)
     return { entry, installed: true }
+  } catch (cause) {
+    if (options.signal?.aborted)
+      throw new TorchkeepError('ERR_ABORTED', `The set-up was interrupted; ${cache} is as it was`, { cause })
+    throw cause
   } finally {
     await rm(temporary, { recursive: true, force: true })
   }
@@ -130,7 +136,8 @@ class Setup {
       createdAt: new Date().toISOString(),
     }
     await writeFile(join(this.#entry, 'manifest.json'), JSON.stringify(manifest, null, 2) + '\n')
-    return publishEntry(this.cache, this.#entry, entryName(publicVersion(folder.version), this.variant))
+    const name = entryName(publicVersion(folder.version), this.variant)
+    return publishEntry(this.cache, this.#entry, from === undefined ? name : `${name}-${digestOf(manifest)}`)
   }
 
   async #takeFromPip(): Promise<void> {
@@ -251,10 +258,16 @@ class Setup {
   async #findPip(): Promise<Pip> {
     if (this.#pip !== undefined) return this.#pip
     const { executable } = await findPython(this.options.env ?? process.env)
-    return (this.#pip = await findPip(executable, this.#downloads, this.#sources))
+    return (this.#pip = await findPip(executable, this.#downloads, {
+      sources: this.#sources,
+      show: this.options.log !== undefined,
+      signal: this.options.signal,
+    }))
   }
 
+  /** Comes before every larger step, so that an interruption is seen here too. */
   #ensureSpace(neededBytes: number): Promise<void> {
+    this.options.signal?.throwIfAborted()
     return ensureSpace(this.cache, neededBytes, this.options.free)
   }
 
@@ -301,6 +314,13 @@ async function copyFile(from: string, to: string): Promise<void> {
 function librarySizes(entry: string): Record<string, number> {
   const libraries = filesBelow(entry).filter(({ name }) => /\.(so|dylib|dll)(\.[\d.]+)?$/.test(name))
   return Object.fromEntries(libraries.map(({ name, sizeBytes }) => [name, sizeBytes]))
+}
+
+/** Tells what `--from` brought from what pip's index has under the same version. */
+function digestOf({ from, wheels, librarySizesBytes, createdAt }: Manifest): string {
+  // A folder may be built anew with equal sizes, so each copy of one is an entry of its own.
+  const source = wheels.length > 0 ? wheels.map(({ sha256 }) => sha256) : [from, librarySizesBytes, createdAt]
+  return createHash('sha256').update(JSON.stringify(source)).digest('hex').slice(0, 8)
 }
 
 function sum(files: readonly { sizeBytes: number }[]): number {

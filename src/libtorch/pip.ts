@@ -12,6 +12,9 @@ export interface Pip {
   prefix: readonly string[]
   /** pip's options for where to look, such as `--index-url URL`. */
   sources: readonly string[]
+  /** Show its progress on standard error. */
+  show: boolean
+  signal: AbortSignal | undefined
 }
 
 /** A wheel that pip would take. */
@@ -28,7 +31,7 @@ export interface PlannedWheel {
  * Finds the pip of `python`; where it is older than 22.2 a newer one is fetched with it into `folder` and run from its wheel. Nothing is installed,
  * so no virtual environment is needed and a Python that the system manages is left alone.
  */
-export async function findPip(python: string, folder: string, sources: readonly string[]): Promise<Pip> {
+export async function findPip(python: string, folder: string, options: Omit<Pip, 'python' | 'prefix'>): Promise<Pip> {
   const asked = await runProcess(python, ['-m', 'pip', '--version'])
   const version = /^pip (\d+)\.(\d+)/.exec(asked.stdout)
   if (asked.status !== 0 || version === null) {
@@ -44,7 +47,7 @@ export async function findPip(python: string, folder: string, sources: readonly 
       },
     )
   }
-  const pip: Pip = { python, prefix: ['-m', 'pip'], sources }
+  const pip: Pip = { python, prefix: ['-m', 'pip'], ...options }
   if (Number(version[1]) > 22 || (Number(version[1]) === 22 && Number(version[2]) >= 2)) return pip
   await download(pip, ['pip'], folder, { dependencies: false })
   const wheel = readdirSync(folder).find((name) => /^pip-.*\.whl$/.test(name))
@@ -53,7 +56,7 @@ export async function findPip(python: string, folder: string, sources: readonly 
       'ERR_LIBTORCH_MISSING',
       `pip ${version[0]} is too old (22.2 is needed) and fetched no newer one`,
     )
-  return { python, prefix: [join(folder, wheel, 'pip')], sources }
+  return { python, prefix: [join(folder, wheel, 'pip')], ...options }
 }
 
 /** The wheel that pip would take for a requirement, or null when there is none in the places where it looks. */
@@ -83,7 +86,7 @@ export async function planWheel(pip: Pip, requirement: string): Promise<PlannedW
   }
 }
 
-/** Downloads wheels into a folder, showing pip's progress on standard error; pip checks the hashes that its index gives. */
+/** Downloads wheels into a folder; pip checks the hashes that its index gives. */
 export async function download(
   pip: Pip,
   requirements: readonly string[],
@@ -91,12 +94,19 @@ export async function download(
   { dependencies }: { dependencies: boolean },
 ): Promise<void> {
   const options = ['--only-binary=:all:', '--dest', folder, ...(dependencies ? [] : ['--no-deps'])]
-  const result = await runPip(pip, ['download', ...options, ...pip.sources, ...requirements], 'show')
+  const result = await runPip(
+    pip,
+    ['download', ...options, ...pip.sources, ...requirements],
+    pip.show ? 'show' : 'capture',
+  )
   if (result.status !== 0) throw pipError(`download ${requirements.join(', ')}`, result)
 }
 
 function runPip(pip: Pip, args: readonly string[], stdout: 'capture' | 'show'): Promise<RunResult> {
-  return runProcess(pip.python, [...pip.prefix, ...args, '--no-input', '--disable-pip-version-check'], { stdout })
+  return runProcess(pip.python, [...pip.prefix, ...args, '--no-input', '--disable-pip-version-check'], {
+    stdout,
+    signal: pip.signal,
+  })
 }
 
 function pipError(task: string, result: RunResult): TorchkeepError {

@@ -80,10 +80,12 @@ export async function planFromPip(pip: Pip, version: string, variant: Variant): 
 export function sizesOf(source: Source, variant: Variant): Pick<SetupPlan, 'downloadBytes' | 'unpackedBytes'> {
   if (source.kind === 'folder') return { downloadBytes: 0, unpackedBytes: null }
   const file = source.kind === 'wheel' ? basename(source.path) : source.wheel.file
-  const localPath = source.kind === 'wheel' ? source.path : source.wheel.localPath
   const known = knownWheels[file]
-  const wheelBytes = localPath === null ? known?.sizeBytes : 0
-  if (known === undefined) return { downloadBytes: wheelBytes ?? null, unpackedBytes: null }
+  // pip copies a local wheel; one that --from names is read where it is.
+  const localPath = source.kind === 'pip' ? source.wheel.localPath : null
+  const wheelBytes =
+    source.kind === 'wheel' ? 0 : localPath !== null ? statSync(localPath).size : (known?.sizeBytes ?? null)
+  if (known === undefined) return { downloadBytes: wheelBytes, unpackedBytes: null }
   return {
     downloadBytes: (wheelBytes ?? 0) + nvidiaDownloadBytes[variant],
     unpackedBytes: unpackedBytesOfPublicWheel[variant],

@@ -9,6 +9,8 @@ export interface RunOptions {
   stdin?: string
   /** `'capture'` keeps standard output; `'show'` sends it to our standard error, so that our own standard output stays clean for `--json`. */
   stdout?: 'capture' | 'show'
+  /** Ends the program with SIGTERM. */
+  signal?: AbortSignal | undefined
 }
 
 /** How a program ended. */
@@ -29,6 +31,7 @@ export function runProcess(command: string, args: readonly string[], options: Ru
     const child = spawn(command, args, {
       cwd: options.cwd,
       env: options.env ?? process.env,
+      signal: options.signal,
       stdio: ['pipe', options.stdout === 'show' ? 2 : 'pipe', 'pipe'],
     })
     const stdout: Buffer[] = []
