@@ -1,0 +1,63 @@
+/** Which Python names a pickle may mention: the 144 globals that torch 2.13's weights-only unpickler allows, and how its readers map old names. */
+import { dtypes } from './dtypes.js'
+
+const names = (prefix: string, list: string) => list.split(' ').map((name) => prefix + name)
+
+const dense = 'BFloat16 Byte Char Double Float Half Int Long Short'
+const storages = `${dense} Bool ComplexDouble ComplexFloat`
+const tensors = `${dense} Bool`
+const withSuffix = (list: string, suffix: string) => list.split(' ').map((name) => name + suffix).join(' ')
+
+/** `torch.int1` ... `torch.uint7`: dtypes that exist as objects; tensors of them cannot be saved. */
+const subByteDTypes = [1, 2, 3, 4, 5, 6, 7].flatMap((bits) => [`torch.int${bits}`, `torch.uint${bits}`])
+
+/** Full names of the dtypes that may stand in a pickle. */
+export const dtypeGlobals: ReadonlySet<string> = new Set([
+  ...Object.keys(dtypes).map((name) => `torch.${name}`),
+  ...subByteDTypes,
+])
+
+/** Quantization schemes. */
+export const quantizationSchemes: ReadonlySet<string> = new Set(
+  names(
+    'torch.',
+    'per_tensor_affine per_tensor_symmetric per_channel_affine per_channel_symmetric per_channel_affine_float_qparams',
+  ),
+)
+
+/** Every allowed global by its full name, after {@link modernName}. Source: `torch._weights_only_unpickler._get_allowed_globals()`. */
+export const allowedGlobals: ReadonlySet<string> = new Set([
+  ...names('collections.', 'OrderedDict Counter'),
+  '_codecs.encode',
+  ...names('builtins.', 'bytearray set complex'),
+  'torch.nn.parameter.Parameter',
+  'torch.serialization._get_layout',
+  ...names('torch.', 'Size Tensor device'),
+  'torch._tensor._rebuild_from_type_v2',
+  ...names(
+    'torch._utils._rebuild_',
+    'tensor tensor_v2 tensor_v3 parameter parameter_with_state qtensor sparse_tensor meta_tensor_no_storage nested_tensor ' +
+      'wrapper_subclass device_tensor_from_numpy device_tensor_from_cpu_tensor',
+  ),
+  ...dtypeGlobals,
+  ...quantizationSchemes,
+  ...names('torch.', withSuffix(`${storages} QInt8 QInt32 QUInt8 QUInt4x2 QUInt2x4`, 'Storage')),
+  ...names('torch.cuda.', withSuffix(storages, 'Storage')),
+  ...names('torch.storage.', 'TypedStorage UntypedStorage'),
+  ...names('torch.', withSuffix(tensors, 'Tensor')),
+  ...names('torch.cuda.', withSuffix(tensors, 'Tensor')),
+  ...names('torch.sparse.', withSuffix(dense, 'Tensor')),
+  ...names('torch.cuda.sparse.', withSuffix(dense, 'Tensor')),
+])
+
+/** The full name of a global in Python 3's terms (protocol 2 pickles name builtins by Python 2's module). */
+export function modernName(module: string, name: string): string {
+  return `${module === '__builtin__' ? 'builtins' : module}.${name}`
+}
+
+/** Module and name as a protocol 2 pickle holds them. */
+export function pickledName(fullName: string): [module: string, name: string] {
+  const dot = fullName.lastIndexOf('.')
+  const module = fullName.slice(0, dot)
+  return [module === 'builtins' ? '__builtin__' : module, fullName.slice(dot + 1)]
+}

@@ -1,0 +1,38 @@
+/** `torchkeep/format`: PyTorch's file formats in pure TypeScript. Needs neither LibTorch nor the addon. */
+export { TorchkeepError, type ErrorCode, type ErrorDetails } from './errors.js'
+export {
+  ByteArray,
+  Complex,
+  Counter,
+  Device,
+  Layout,
+  OrderedDict,
+  PyFloat,
+  PythonGlobal,
+  Size,
+  TorchDType,
+  Tuple,
+} from './values.js'
+export { dtypes, isDTypeName, type DTypeName, type TypedArray } from './dtypes.js'
+export {
+  contiguousStrides,
+  elementCount,
+  isTensorRecord,
+  MetaTensorRecord,
+  NestedTensorRecord,
+  QuantizedTensorRecord,
+  SparseTensorRecord,
+  StorageRecord,
+  TensorRecord,
+  tensorFromBytes,
+  type AnyTensorRecord,
+  type ByteOrigin,
+  type FileRange,
+  type Quantizer,
+  type TensorFacts,
+} from './tensor-record.js'
+export { formatPath, listTensors, replaceTensors, walk, type ValuePath } from './walk.js'
+export { planTorchFile, topFolderOf, type PlanOptions, type PlannedStorage, type TorchFilePlan } from './plan.js'
+export type { CrcPatch, PlannedPart } from './zip-write.js'
+export type { DescribeTensor } from './storage-spans.js'
+export { writePlan, type WrittenFile } from './write-plan.js'

@@ -1,0 +1,17 @@
+/** Python's rules for dict keys and set members, which JavaScript's Map and Set do not share. */
+import { ByteArray, PyFloat, Tuple } from './values.js'
+
+/** Whether Python could hash the value: lists, dicts, sets and bytearrays cannot be keys. */
+export function isHashable(key: unknown): boolean {
+  if (key instanceof Tuple) return key.every((item) => item instanceof Tuple || isHashable(item))
+  return !(Array.isArray(key) || key instanceof Map || key instanceof Set || key instanceof ByteArray)
+}
+
+/** A key in `container` that Python takes for the same as `key` although JavaScript does not (`1`, `True` and `1.0` are one key), or undefined. */
+export function equalKey(container: { has(key: unknown): boolean }, key: unknown): unknown {
+  const value = key instanceof PyFloat ? key.value : key
+  if (typeof value !== 'number' && typeof value !== 'boolean' && typeof value !== 'bigint') return undefined
+  const twins: unknown[] = [Number(value)]
+  if (value == 0 || value == 1) twins.push(Boolean(value))
+  return twins.find((twin) => twin !== key && container.has(twin))
+}
