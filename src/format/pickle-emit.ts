@@ -143,7 +143,8 @@ export class PickleEmitter {
   }
 
   #byte(value: number): void {
-    this.#buffer[this.#take(1)] = value
+    const at = this.#take(1)
+    this.#buffer[at] = value
   }
 
   #u32(value: number): void {
@@ -151,7 +152,7 @@ export class PickleEmitter {
     this.#buffer.writeUInt32LE(value, at)
   }
 
-  /** Makes room, advances, and returns where the room starts. */
+  /** Makes room, advances, and returns where the room starts. The buffer may be another one afterwards, so call this before naming it. */
   #take(sizeBytes: number): number {
     const at = this.#length
     if (at + sizeBytes > this.#buffer.length) {
