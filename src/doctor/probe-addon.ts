@@ -9,8 +9,8 @@ export type ProbeReport =
 
 async function probe(): Promise<ProbeReport> {
   try {
-    const { native } = await import('../../lib/native.js')
-    const addon = native()
+    const { addon: loadAddon } = await import('../../lib/native.js')
+    const addon = loadAddon()
     return { error: null, versions: addon.versions(), ...addon.devices() }
   } catch (error) {
     if (error instanceof TorchkeepError)
