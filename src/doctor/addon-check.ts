@@ -23,12 +23,14 @@ const rebuild = 'npx torchkeep setup'
 
 /** Loads the addon in a child process and compares it with the LibTorch in use. */
 export async function checkAddon(libtorch: FoundLibTorch | undefined, env: NodeJS.ProcessEnv): Promise<AddonReport> {
-  const file = join(packageRoot, 'build', env['TORCHKEEP_BUILD'] ?? 'Release', 'torchkeep.node')
-  if (!existsSync(file))
+  const kinds = env['TORCHKEEP_BUILD'] ? [env['TORCHKEEP_BUILD']] : ['Release', 'Debug'] // as lib/native.ts looks
+  const files = kinds.map((kind) => join(packageRoot, 'build', kind, 'torchkeep.node'))
+  const file = files.find((path) => existsSync(path))
+  if (file === undefined)
     return {
       built: false,
       loaded: null,
-      finding: bad('addon', `the addon is not built: ${file} does not exist`, rebuild),
+      finding: bad('addon', `the addon is not built: found none of ${files.join(', ')}`, rebuild),
     }
   const child = await runProcess(process.execPath, [fileURLToPath(new URL('probe-addon.js', import.meta.url))], { env })
   if (child.status !== 0) {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Finding } from '../../src/doctor/index.js'
@@ -157,10 +157,22 @@ describe('commands', () => {
       assert.equal(named.of('python')?.status, 'warn')
     })
 
-    it('says why CUDA is off', async () => {
+    it('says why CUDA is off, or that it is on, and what the tools of the build lack', async () => {
       const { of } = await examine({ PATH: folder })
-      assert.match(of('cuda')?.message ?? '', /CUDA is off/)
+      assert.match(of('cuda')?.message ?? '', /^CUDA is (on: .*cuda:0|off.*: .+)/)
       assert.equal(of('cmake')?.message, 'not found (tried cmake)')
+    })
+
+    it('names an addon that was built for another LibTorch', async function () {
+      if (!existsSync(join(packageRoot, 'build', 'Release', 'torchkeep.node'))) {
+        console.log('      skipped: the addon is not built; npm test builds it')
+        return this.skip()
+      }
+      writeFiles(folder, torchFiles('2.99.0+cpu'))
+      const { of } = await examine({ LIBTORCH: join(folder, 'torch') })
+      assert.equal(of('addon')?.status, 'bad')
+      assert.match(of('addon')?.message ?? '', /ERR_ADDON_MISMATCH.*2\.99\.0\+cpu/)
+      assert.deepEqual(of('addon')?.mend, ['npx torchkeep setup'])
     })
   })
 })

@@ -139,6 +139,32 @@ describe('the package', function () {
     assert.match(used.stdout, /^ERR_LIBTORCH_MISSING .*npx torchkeep setup/, used.stderr)
   })
 
+  it('trains once the addon is there: doctor --self-test', function () {
+    const addon = join(packageRoot, 'build', 'Release', 'torchkeep.node')
+    if (!existsSync(addon)) {
+      console.log(`      skipped: the addon is not built (${addon}); npm test builds it`)
+      return this.skip()
+    }
+    mkdirSync(join(installed(), 'build', 'Release'), { recursive: true })
+    copyFileSync(addon, join(installed(), 'build', 'Release', 'torchkeep.node')) // what setup builds there, without building twice
+    const env = { ...process.env, TORCHKEEP_CACHE: join(folder, 'cache') }
+    const result = spawnSync(
+      process.execPath,
+      [join(project, 'node_modules', '.bin', 'torchkeep'), 'doctor', '--self-test', '--json'],
+      {
+        cwd: project,
+        env,
+        encoding: 'utf8',
+      },
+    )
+    const findings = (JSON.parse(result.stdout) as { findings: Finding[] }).findings
+    assert.equal(result.status, 0, result.stdout)
+    assert.match(
+      findings.find(({ check }) => check === 'self-test')?.message ?? '',
+      /trained 24 steps, saved, resumed: all \d+ tensors equal/,
+    )
+  })
+
   it('reaches the build through binding.gyp and node-gyp', function () {
     const gyp = join(dirname(dirname(npm)), 'node_modules', 'node-gyp', 'bin', 'node-gyp.js')
     const headers = join(dirname(dirname(process.execPath)), 'include', 'node', 'node.h')
