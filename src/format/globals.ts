@@ -6,7 +6,11 @@ const names = (prefix: string, list: string) => list.split(' ').map((name) => pr
 const dense = 'BFloat16 Byte Char Double Float Half Int Long Short'
 const storages = `${dense} Bool ComplexDouble ComplexFloat`
 const tensors = `${dense} Bool`
-const withSuffix = (list: string, suffix: string) => list.split(' ').map((name) => name + suffix).join(' ')
+const withSuffix = (list: string, suffix: string) =>
+  list
+    .split(' ')
+    .map((name) => name + suffix)
+    .join(' ')
 
 /** `torch.int1` ... `torch.uint7`: dtypes that exist as objects; tensors of them cannot be saved. */
 const subByteDTypes = [1, 2, 3, 4, 5, 6, 7].flatMap((bits) => [`torch.int${bits}`, `torch.uint${bits}`])

@@ -36,3 +36,13 @@ export { planTorchFile, topFolderOf, type PlanOptions, type PlannedStorage, type
 export type { CrcPatch, PlannedPart } from './zip-write.js'
 export type { DescribeTensor } from './storage-spans.js'
 export { writePlan, type WrittenFile } from './write-plan.js'
+export { readTorchFile, type ReadOptions, type TorchFile } from './read.js'
+export {
+  readStorageBytes,
+  readTensorBytes,
+  readTensorValues,
+  verifyStorages,
+  type ReadBytesOptions,
+} from './read-bytes.js'
+export type { FormatWarning, ZipRecord } from './zip-read.js'
+export type { FileIdentity } from './byte-source.js'

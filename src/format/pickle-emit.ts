@@ -82,7 +82,10 @@ export class PickleEmitter {
     let sizeBytes = 5
     while (BigInt.asIntN(8 * sizeBytes, value) !== value) {
       if (++sizeBytes > 255) {
-        throw new TorchkeepError('ERR_INVALID_ARGUMENT', 'an int of more than 255 bytes cannot be saved for torch.load(weights_only=True)')
+        throw new TorchkeepError(
+          'ERR_INVALID_ARGUMENT',
+          'an int of more than 255 bytes cannot be saved for torch.load(weights_only=True)',
+        )
       }
     }
     this.op(opcode.LONG1)
@@ -172,7 +175,9 @@ function encodeUtf8(value: string): Buffer {
     const code = character.codePointAt(0) ?? 0
     const lone = code >= 0xd800 && code <= 0xdfff
     pieces.push(
-      lone ? Buffer.from([0xe0 | (code >> 12), 0x80 | ((code >> 6) & 0x3f), 0x80 | (code & 0x3f)]) : Buffer.from(character),
+      lone
+        ? Buffer.from([0xe0 | (code >> 12), 0x80 | ((code >> 6) & 0x3f), 0x80 | (code & 0x3f)])
+        : Buffer.from(character),
     )
   }
   return Buffer.concat(pieces)

@@ -106,7 +106,8 @@ export class PickleWriter {
     } else if (value instanceof Layout) {
       this.#remember(value, this.emit.reduce('torch.serialization', '_get_layout', [text(`torch.${value.name}`)]))
     } else if (value instanceof PythonGlobal) {
-      if (!allowedGlobals.has(value.name)) this.#refuse(`torch.load(weights_only=True) would refuse the global ${value.name}`)
+      if (!allowedGlobals.has(value.name))
+        this.#refuse(`torch.load(weights_only=True) would refuse the global ${value.name}`)
       this.emit.global(...pickledName(value.name))
     } else return false
     return true
@@ -117,7 +118,8 @@ export class PickleWriter {
   }
 
   #tuple(items: Tuple): void {
-    if (this.#openTuples.has(items)) this.#refuse('a tuple that contains itself cannot be saved for torch.load(weights_only=True)')
+    if (this.#openTuples.has(items))
+      this.#refuse('a tuple that contains itself cannot be saved for torch.load(weights_only=True)')
     this.#openTuples.add(items)
     this.#remember(items, this.#plainTuple(items))
     this.#openTuples.delete(items)
@@ -195,7 +197,8 @@ export class PickleWriter {
   #set(value: Set<unknown>): void {
     for (const member of value) {
       if (!isHashable(member)) this.#refuse('a list, dict, set or bytearray cannot be a member of a set')
-      if (equalKey(value, member) !== undefined) this.#refuse(`Python takes ${String(member)} for the same as another member`)
+      if (equalKey(value, member) !== undefined)
+        this.#refuse(`Python takes ${String(member)} for the same as another member`)
     }
     const members = () => {
       this.emit.op(opcode.EMPTY_LIST)

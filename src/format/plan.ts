@@ -85,10 +85,16 @@ function isFolderName(name: string): boolean {
 
 function checkOptions(topFolder: string, alignment: number): void {
   if (!isFolderName(topFolder)) {
-    throw new TorchkeepError('ERR_INVALID_ARGUMENT', `topFolder: expected the name of one folder, found ${JSON.stringify(topFolder)}`)
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      `topFolder: expected the name of one folder, found ${JSON.stringify(topFolder)}`,
+    )
   }
   if (!Number.isInteger(Math.log2(alignment)) || alignment < 1 || alignment > 32768) {
-    throw new TorchkeepError('ERR_INVALID_ARGUMENT', `alignment: expected a power of two from 1 to 32768, found ${alignment}`)
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      `alignment: expected a power of two from 1 to 32768, found ${alignment}`,
+    )
   }
 }
 

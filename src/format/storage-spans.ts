@@ -44,7 +44,8 @@ export function collectTensors<Source>(value: unknown, describe: DescribeTensor<
       records.set(part, part)
       addTensor(spans, part, path)
     }
-    if (record instanceof TensorRecord && record.attributes !== null) walk(record.attributes, visit, 'ERR_INVALID_ARGUMENT')
+    if (record instanceof TensorRecord && record.attributes !== null)
+      walk(record.attributes, visit, 'ERR_INVALID_ARGUMENT')
     return false
   }
   walk(value, visit, 'ERR_INVALID_ARGUMENT')
@@ -52,7 +53,11 @@ export function collectTensors<Source>(value: unknown, describe: DescribeTensor<
   return { records, spans }
 }
 
-function addTensor<Source>(spans: Map<string, StorageSpan<Source>>, tensor: TensorRecord<Source>, path: ValuePath): void {
+function addTensor<Source>(
+  spans: Map<string, StorageSpan<Source>>,
+  tensor: TensorRecord<Source>,
+  path: ValuePath,
+): void {
   const covered = coveredBytes(tensor)
   if (!Number.isSafeInteger(covered[1]) || covered[1] > tensor.storage.sizeBytes) {
     throw new TorchkeepError(

@@ -26,6 +26,8 @@ export class StorageRecord<Source = FileRange> {
   readonly source: Source
   /** CRC-32 that the file holds for the bytes; null: not known or not stored. */
   readonly crc32: number | null
+  /** Its record in the file it was read from; null otherwise. */
+  readonly recordName: string | null
 
   constructor(facts: {
     id: string
@@ -34,6 +36,7 @@ export class StorageRecord<Source = FileRange> {
     source: Source
     location?: string
     crc32?: number | null
+    recordName?: string | null
   }) {
     this.id = facts.id
     this.dtype = facts.dtype
@@ -41,6 +44,7 @@ export class StorageRecord<Source = FileRange> {
     this.location = facts.location ?? 'cpu'
     this.source = facts.source
     this.crc32 = facts.crc32 ?? null
+    this.recordName = facts.recordName ?? null
   }
 }
 

@@ -124,13 +124,13 @@ export class TensorPickler<Source> {
 
   #sparse(writer: PickleWriter, record: SparseTensorRecord<Source>): number {
     const { emit } = writer
-    const data = [
-      ...record.parts.map((part) => () => writer.value(part)),
-      () => writer.value(new Size(record.sizes)),
-    ]
+    const data = [...record.parts.map((part) => () => writer.value(part)), () => writer.value(new Size(record.sizes))]
     const { isCoalesced } = record
     if (isCoalesced !== null) data.push(() => emit.bool(isCoalesced))
-    return emit.reduce(rebuilders, '_rebuild_sparse_tensor', [() => writer.value(record.layout), () => emit.tuple(data)])
+    return emit.reduce(rebuilders, '_rebuild_sparse_tensor', [
+      () => writer.value(record.layout),
+      () => emit.tuple(data),
+    ])
   }
 
   #storage(writer: PickleWriter, storage: StorageRecord<Source>): void {
@@ -153,7 +153,8 @@ export class TensorPickler<Source> {
 
   #span(storage: StorageRecord<Source>): StorageSpan<Source> {
     const span = this.#collected.spans.get(storage.id)
-    if (span === undefined) throw new TorchkeepError('ERR_INVALID_ARGUMENT', `storage ${storage.id} changed its identity while it was saved`)
+    if (span === undefined)
+      throw new TorchkeepError('ERR_INVALID_ARGUMENT', `storage ${storage.id} changed its identity while it was saved`)
     return span
   }
 }

@@ -65,7 +65,11 @@ async function writeParts(file: FileHandle, plan: TorchFilePlan<ByteOrigin>): Pr
   return crcs
 }
 
-function patched(bytes: Uint8Array, patches: readonly { at: number; slot: number }[], crcs: readonly number[]): Uint8Array {
+function patched(
+  bytes: Uint8Array,
+  patches: readonly { at: number; slot: number }[],
+  crcs: readonly number[],
+): Uint8Array {
   if (patches.length === 0) return bytes
   const copy = Buffer.from(bytes)
   for (const { at, slot } of patches) copy.writeUInt32LE(crcs[slot] ?? 0, at)
@@ -73,7 +77,7 @@ function patched(bytes: Uint8Array, patches: readonly { at: number; slot: number
 }
 
 async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.byteLength; ) {
+  for (let done = 0; done < bytes.byteLength;) {
     const { bytesWritten } = await file.write(bytes, done, bytes.byteLength - done)
     if (bytesWritten === 0) throw new Error('the system wrote nothing')
     done += bytesWritten
@@ -84,7 +88,9 @@ async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
 async function* chunks(origin: ByteOrigin, offsetBytes: number, sizeBytes: number): AsyncGenerator<Uint8Array> {
   if (origin instanceof Uint8Array) {
     if (offsetBytes + sizeBytes > origin.byteLength) {
-      throw new Error(`a storage of ${origin.byteLength} bytes was to give bytes ${offsetBytes} to ${offsetBytes + sizeBytes}`)
+      throw new Error(
+        `a storage of ${origin.byteLength} bytes was to give bytes ${offsetBytes} to ${offsetBytes + sizeBytes}`,
+      )
     }
     for (let done = 0; done < sizeBytes; done += chunkBytes) {
       yield origin.subarray(offsetBytes + done, offsetBytes + Math.min(done + chunkBytes, sizeBytes))
@@ -94,7 +100,7 @@ async function* chunks(origin: ByteOrigin, offsetBytes: number, sizeBytes: numbe
   const source = await open(origin.path, 'r')
   try {
     const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, sizeBytes))
-    for (let done = 0; done < sizeBytes; ) {
+    for (let done = 0; done < sizeBytes;) {
       const want = Math.min(buffer.length, sizeBytes - done)
       const { bytesRead } = await source.read(buffer, 0, want, origin.offsetBytes + offsetBytes + done)
       if (bytesRead === 0) throw new Error(`${origin.path} ended while ${sizeBytes - done} bytes were still to be read`)

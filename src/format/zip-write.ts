@@ -71,7 +71,12 @@ export class ZipPlanner<Source> {
   }
 
   /** Adds a record from a storage; returns where its data starts in the file and the slot of its CRC-32 (null for an empty one). */
-  addStorage(name: string, tensor: Source, offsetBytes: number, sizeBytes: number): { offset: number; crcSlot: number | null } {
+  addStorage(
+    name: string,
+    tensor: Source,
+    offsetBytes: number,
+    sizeBytes: number,
+  ): { offset: number; crcSlot: number | null } {
     if (sizeBytes === 0) {
       this.#begin(name, 0, { value: 0 })
       return { offset: this.#offset, crcSlot: null }
@@ -101,7 +106,11 @@ export class ZipPlanner<Source> {
 
   #begin(name: string, sizeBytes: number, crc: PlannedRecord['crc']): PlannedRecord {
     const fullName = Buffer.from(`${this.#topFolder}/${name}`)
-    if (fullName.length > 0xffff - 0x100) throw new TorchkeepError('ERR_INVALID_ARGUMENT', `the record name ${fullName.toString().slice(0, 80)}... is too long`)
+    if (fullName.length > 0xffff - 0x100)
+      throw new TorchkeepError(
+        'ERR_INVALID_ARGUMENT',
+        `the record name ${fullName.toString().slice(0, 80)}... is too long`,
+      )
     const record = { name: fullName, headerOffset: this.#offset, sizeBytes, crc }
     this.#records.push(record)
     const extra = localExtra(record, this.#alignment)
@@ -169,7 +178,9 @@ export class ZipPlanner<Source> {
   #flush(): void {
     if (this.#pendingLength === 0) return
     const bytes = new Uint8Array(Buffer.concat(this.#pending))
-    this.parts.push(this.#patches.length === 0 ? { kind: 'bytes', bytes } : { kind: 'bytes', bytes, crcPatches: this.#patches })
+    this.parts.push(
+      this.#patches.length === 0 ? { kind: 'bytes', bytes } : { kind: 'bytes', bytes, crcPatches: this.#patches },
+    )
     this.#pending = []
     this.#patches = []
     this.#pendingLength = 0
