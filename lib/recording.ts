@@ -6,6 +6,8 @@ import type { Argument, Result } from './call.js'
 export interface Recorder {
   /** Runs the operator through `run` (with its own tensors in place of the caller's where they differ) and remembers it. */
   record(operator: RecordedCall, run: (args: readonly Argument[], kwargs: Kwargs) => Result): Result
+  /** Runs a module's forward; what is recorded meanwhile belongs to the module. */
+  within<T>(module: object, forward: () => T): T
 }
 
 export type Kwargs = Readonly<Record<string, Argument>>

@@ -1,0 +1,142 @@
+/** `torch.nn.functional`: what the modules of this folder compute, for use without a module. */
+import { TorchkeepError } from '../../src/format/errors.js'
+import { callTensor } from '../call.js'
+import { activeRecorder } from '../recording.js'
+import type { Tensor } from '../tensor.js'
+
+/** One number for both spatial dimensions, or height and width. */
+export type Pair = number | readonly [height: number, width: number]
+
+/** How a loss joins the losses of a batch. */
+export type Reduction = 'none' | 'mean' | 'sum'
+
+const pair = (value: Pair): readonly [number, number] => (typeof value === 'number' ? [value, value] : value)
+
+const reductions: readonly Reduction[] = ['none', 'mean', 'sum']
+
+/** `x Wᵀ + b` with weight [out, in]. */
+export const linear = (input: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor => callTensor('linear', [input, weight, bias])
+
+export interface Conv2dOptions {
+  stride?: Pair
+  /** `'same'` and `'valid'` as in PyTorch, or cells of zeros on each side. */
+  padding?: Pair | 'same' | 'valid'
+  dilation?: Pair
+  groups?: number
+}
+
+/** Input [N, C, H, W], weight [out, C / groups, kH, kW]. */
+export function conv2d(
+  input: Tensor,
+  weight: Tensor,
+  bias: Tensor | null = null,
+  { stride = 1, padding = 0, dilation = 1, groups = 1 }: Conv2dOptions = {},
+): Tensor {
+  const isNamed = typeof padding === 'string'
+  return callTensor(isNamed ? 'conv2d.padding' : 'conv2d', [input, weight, bias, pair(stride), isNamed ? padding : pair(padding), pair(dilation), groups])
+}
+
+/** Rows of `weight` [count, dim] by index; the row `paddingIdx` gets no gradient. */
+export function embedding(input: Tensor, weight: Tensor, { paddingIdx = null }: { paddingIdx?: number | null } = {}): Tensor {
+  const rows = weight.size(0)
+  if (paddingIdx !== null && (paddingIdx < -rows || paddingIdx >= rows)) {
+    throw new TorchkeepError('ERR_INVALID_ARGUMENT', `paddingIdx is ${paddingIdx}, expected one of the ${rows} rows`)
+  }
+  const index = paddingIdx === null ? -1 : paddingIdx < 0 ? rows + paddingIdx : paddingIdx
+  return callTensor('embedding', [weight, input, index, false, false])
+}
+
+export interface BatchNormOptions {
+  weight?: Tensor | null
+  bias?: Tensor | null
+  /** Whether the batch's own statistics are used (and the running ones follow). */
+  training?: boolean
+  momentum?: number
+  eps?: number
+}
+
+/** Normalises each channel of an input [N, C, ...]. */
+export function batchNorm(
+  input: Tensor,
+  runningMean: Tensor | null,
+  runningVar: Tensor | null,
+  { weight = null, bias = null, training = false, momentum = 0.1, eps = 1e-5 }: BatchNormOptions = {},
+): Tensor {
+  if (training) checkBatchSize(input.shape)
+  // torch.export records with cuDNN off; the executor turns it on for a session on CUDA.
+  const cudnnEnabled = activeRecorder() === null
+  return callTensor('batch_norm', [input, weight, bias, runningMean, runningVar, training, momentum, eps, cudnnEnabled])
+}
+
+function checkBatchSize(sizes: readonly number[]): void {
+  const values = sizes.reduce((product, size, dim) => (dim === 1 ? product : product * size), 1)
+  if (values > 1) return
+  throw new TorchkeepError('ERR_INVALID_ARGUMENT', `Batch norm in training needs more than 1 value per channel, got input size [${sizes.join(', ')}]`)
+}
+
+export const relu = (input: Tensor, { inplace = false }: { inplace?: boolean } = {}): Tensor => (inplace ? input.relu_() : input.relu())
+
+export interface MaxPool2dOptions {
+  /** The kernel's size unless told. */
+  stride?: Pair
+  padding?: Pair
+  dilation?: Pair
+  /** Whether a window may reach over the edge. */
+  ceilMode?: boolean
+}
+
+export const maxPool2d = (
+  input: Tensor,
+  kernelSize: Pair,
+  { stride = kernelSize, padding = 0, dilation = 1, ceilMode = false }: MaxPool2dOptions = {},
+): Tensor => callTensor('max_pool2d', [input, pair(kernelSize), pair(stride), pair(padding), pair(dilation), ceilMode])
+
+/** Sets each value to 0 with probability `p` in training and scales the rest by 1 / (1 - p). */
+export function dropout(input: Tensor, { p = 0.5, training = true, inplace = false }: { p?: number; training?: boolean; inplace?: boolean } = {}): Tensor {
+  checkProbability(p)
+  return callTensor(inplace ? 'dropout_' : 'dropout', [input, p, training])
+}
+
+/** Refuses what is no probability. */
+export function checkProbability(p: number): void {
+  if (!(p >= 0 && p <= 1)) throw new TorchkeepError('ERR_INVALID_ARGUMENT', `Dropout probability is ${p}, expected a number from 0 to 1`)
+}
+
+export const softmax = (input: Tensor, dim: number): Tensor => input.softmax(dim)
+
+export const logSoftmax = (input: Tensor, dim: number): Tensor => input.logSoftmax(dim)
+
+/** Mean (or sum) of squared differences. PyTorch broadcasts unequal shapes with a warning; here they are refused, as the result is rarely meant. */
+export function mseLoss(input: Tensor, target: Tensor, { reduction = 'mean' }: { reduction?: Reduction } = {}): Tensor {
+  const [inputSizes, targetSizes] = [input.shape.join(', '), target.shape.join(', ')]
+  if (inputSizes !== targetSizes) {
+    throw new TorchkeepError('ERR_INVALID_ARGUMENT', `mseLoss: target has shape [${targetSizes}], expected the input's [${inputSizes}]`, {
+      suggestions: ['Reshape the target, for example with unsqueeze(1).'],
+    })
+  }
+  return callTensor('mse_loss', [input, target, reductionNumber(reduction)])
+}
+
+export interface CrossEntropyOptions {
+  /** Weight of each class. */
+  weight?: Tensor | null
+  /** Targets of this value do not count. */
+  ignoreIndex?: number
+  reduction?: Reduction
+  labelSmoothing?: number
+}
+
+/** Input: scores [N, classes, ...]; target: class numbers (int64) [N, ...] or probabilities of the input's shape. */
+export const crossEntropy = (
+  input: Tensor,
+  target: Tensor,
+  { weight = null, ignoreIndex = -100, reduction = 'mean', labelSmoothing = 0 }: CrossEntropyOptions = {},
+): Tensor => callTensor('cross_entropy_loss', [input, target, weight, reductionNumber(reduction), ignoreIndex, labelSmoothing])
+
+/** The operators take the reduction as its position. */
+function reductionNumber(reduction: Reduction): number {
+  const number = reductions.indexOf(reduction)
+  if (number < 0) throw new TorchkeepError('ERR_INVALID_ARGUMENT', `Unknown reduction '${reduction}', expected one of ${reductions.join(', ')}`)
+  return number
+}
+

@@ -1,0 +1,13 @@
+/** `torch.nn`. */
+export { BatchNorm2d, type BatchNormModuleOptions } from './batchnorm.js'
+export { Conv2d } from './conv.js'
+export { Sequential } from './container.js'
+export { Embedding } from './embedding.js'
+export * as functional from './functional.js'
+export * as init from './init.js'
+export { Linear } from './linear.js'
+export { CrossEntropyLoss, MSELoss } from './loss.js'
+export { Module } from './module.js'
+export { Parameter } from './parameter.js'
+export type { LoadReport, StateDictLike } from './state-dict.js'
+export { Dropout, Flatten, MaxPool2d, ReLU } from './stateless.js'
