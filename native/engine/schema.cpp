@@ -44,7 +44,7 @@ struct Place {
   std::string text() const { return operatorName(op) + ": argument '" + argument.name() + "'"; }
   [[noreturn]] void reject(const std::string& expected, const Value& found) const {
     throw Error(ErrorCode::InvalidArgument,
-                text() + " (" + argument.real_type()->annotation_str() + "): expected " + expected + ", found " + describe(found));
+                text() + " (" + argument.real_type()->str() + "): expected " + expected + ", found " + describe(found));
   }
 };
 
@@ -150,7 +150,7 @@ c10::IValue convert(const Value& value, const c10::Type& real, const c10::Type& 
     case c10::TypeKind::ListType:
       return convertList(value, real.expectRef<c10::ListType>(), boxed, place);
     default:
-      throw Error(ErrorCode::InvalidArgument, place.text() + ": arguments of type " + real.annotation_str() + " cannot be passed");
+      throw Error(ErrorCode::InvalidArgument, place.text() + ": arguments of type " + real.str() + " cannot be passed");
   }
 }
 
