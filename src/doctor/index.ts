@@ -1,5 +1,5 @@
 /** `torchkeep doctor`: says what is there, what is missing and how to mend it. Nothing is changed, and the addon is loaded in a child process only. */
-import { accessSync, constants, readFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { checkAddon, type AddonReport } from './addon-check.js'
@@ -111,7 +111,10 @@ function judgeLibTorch(libtorch: FoundLibTorch, env: NodeJS.ProcessEnv): Finding
       'npx torchkeep setup --variant cpu',
     )
   const warning = versionWarning(version)
-  const text = `LibTorch ${version} (${cuda === null ? 'CPU build' : `CUDA ${cuda} build`}), found by ${by}: ${path}`
+  const held = existsSync(join(path, 'lib', libraryFile('torch_cuda')))
+    ? `CUDA ${cuda} build`
+    : `CPU part of a CUDA ${cuda} build`
+  const text = `LibTorch ${version} (${cuda === null ? 'CPU build' : held}), found by ${by}: ${path}`
   return warning === null ? ok('libtorch', text) : warn('libtorch', `${text}. ${warning}`)
 }
 

@@ -46,7 +46,7 @@ function readBuild(path: string): { version: string; cuda: string | null } {
   const versionPy = join(path, 'version.py')
   if (isFile(versionPy)) {
     const text = readFileSync(versionPy, 'utf8')
-    const version = /^__version__ = ['"](.+)['"]/m.exec(text)?.[1]
+    const version = /^__version__ = ['"]([\w.+-]+)['"]/m.exec(text)?.[1]
     if (version !== undefined) return { version, cuda: /^cuda\b.*= ['"](.+)['"]/m.exec(text)?.[1] ?? null }
   }
   const buildVersion = join(path, 'build-version')
