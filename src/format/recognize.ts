@@ -1,7 +1,7 @@
 /** Tells what a file is that is not (only) a torch zip file, so that a refusal can name it. */
 import type { ByteSource } from './byte-source.js'
 import { TorchkeepError } from './errors.js'
-import type { ZipArchive } from './zip-read.js'
+import { refuseCompressed, type ZipArchive } from './zip-read.js'
 
 const legacyMagic = Buffer.from('8002 8a0a 6cfc 9c46 f920 6aa8 5019'.replaceAll(' ', ''), 'hex')
 
@@ -39,8 +39,9 @@ export function requireTorchSave(path: string, { records }: ZipArchive): void {
     throw new TorchkeepError('ERR_CHECKPOINT_UNSUPPORTED', `${path} is ${what}, which is not read yet`)
   }
   if (records.has('constants.pkl')) unsupported('a TorchScript archive (torch.jit.save or C++ torch::save)')
-  if (records.has('data.pkl')) return
   if (records.has('archive_format')) unsupported('a torch.export archive (.pt2)')
+  for (const record of records.values()) if (record.method !== 0) refuseCompressed(path, record)
+  if (records.has('data.pkl')) return
   throw new TorchkeepError(
     'ERR_CHECKPOINT_CORRUPT',
     `${path}: the record data.pkl is missing (found ${[...records.keys()].slice(0, 5).join(', ')})`,

@@ -17,7 +17,10 @@ export interface ZipRecord {
   readonly name: string
   /** Where its data starts in the file. */
   readonly offsetBytes: number
+  /** Size once uncompressed. */
   readonly sizeBytes: number
+  /** Compression method of zip: 0 stored, 8 deflate. */
+  readonly method: number
   /** CRC-32 as the file holds it; null where its writer did not compute it, which a 0 for a record that is not empty means. */
   readonly crc32: number | null
 }
@@ -36,7 +39,7 @@ const flagDescriptor = 0x0008
 
 /**
  * Reads and checks the structure of a zip archive. Record data is not read.
- * @throws TorchkeepError ERR_CHECKPOINT_CORRUPT or ERR_CHECKPOINT_UNSUPPORTED (compressed, encrypted), naming the record with expected and found.
+ * @throws TorchkeepError ERR_CHECKPOINT_CORRUPT, ERR_CHECKPOINT_UNSUPPORTED (encrypted) or ERR_CHECKPOINT_UNSAFE, naming the record with expected and found.
  */
 export async function readZipArchive(source: ByteSource, warnings: FormatWarning[]): Promise<ZipArchive> {
   const directory = await readEndRecords(source)
@@ -63,12 +66,12 @@ export async function readZipArchive(source: ByteSource, warnings: FormatWarning
       )
     checkMethod(source.path, entry)
     const offsetBytes = await checkLocalHeader(source, entry, directory.offset)
-    free = await checkDescriptor(source, entry, offsetBytes + entry.sizeBytes)
+    free = await checkDescriptor(source, entry, offsetBytes + entry.storedBytes)
     if (free > directory.offset) corruptZip(source.path, `record ${entry.name} runs into the central directory`)
     if (entry.name.endsWith('/')) continue
     const name = entry.name.slice(topFolder.length + 1)
     const crc = entry.crc32 === 0 && entry.sizeBytes > 0 ? null : entry.crc32
-    records.set(name, { name, offsetBytes, sizeBytes: entry.sizeBytes, crc32: crc })
+    records.set(name, { name, offsetBytes, sizeBytes: entry.sizeBytes, method: entry.method, crc32: crc })
   }
   warnUnprotected(records, warnings)
   return { topFolder, records }
@@ -113,13 +116,7 @@ function checkMethod(path: string, entry: CentralEntry): void {
   if ((entry.flags & flagEncrypted) !== 0) {
     throw new TorchkeepError('ERR_CHECKPOINT_UNSUPPORTED', `${path}: record ${entry.name} is encrypted`)
   }
-  if (entry.method !== 0) {
-    throw new TorchkeepError(
-      'ERR_CHECKPOINT_UNSUPPORTED',
-      `${path}: record ${entry.name} is compressed (method ${entry.method}), expected stored bytes; torch.save never compresses`,
-    )
-  }
-  if (entry.storedBytes !== entry.sizeBytes) {
+  if (entry.method === 0 && entry.storedBytes !== entry.sizeBytes) {
     corruptZip(
       path,
       `record ${entry.name} is stored, yet said to be ${entry.sizeBytes} bytes and ${entry.storedBytes} in the file`,
@@ -139,8 +136,8 @@ async function checkLocalHeader(source: ByteSource, entry: CentralEntry, limit: 
   const sizes = [fixed.readUInt32LE(22), fixed.readUInt32LE(18)]
   const [nameBytes, extraBytes] = [fixed.readUInt16LE(26), fixed.readUInt16LE(28)]
   const start = at + 30 + nameBytes + extraBytes
-  if (start + entry.sizeBytes > limit)
-    corruptZip(path, `record ${entry.name} of ${entry.sizeBytes} bytes at ${start} runs into the central directory`)
+  if (start + entry.storedBytes > limit)
+    corruptZip(path, `record ${entry.name} of ${entry.storedBytes} bytes at ${start} runs into the central directory`)
   const rest = await source.read(at + 30, nameBytes + extraBytes)
   const name = rest.toString('utf8', 0, nameBytes)
   if (name !== entry.name) corruptZip(path, `record ${entry.name} is named ${JSON.stringify(name)} in its local header`)
@@ -157,7 +154,7 @@ async function checkLocalHeader(source: ByteSource, entry: CentralEntry, limit: 
   const [size = 0, stored = 0] = widen(path, entry.name, sizes, rest.subarray(nameBytes))
   const later = (flags & flagDescriptor) !== 0
   const agrees = (local: number, central: number) => local === central || (later && local === 0)
-  if (!agrees(crc, entry.crc32) || !agrees(size, entry.sizeBytes) || !agrees(stored, entry.sizeBytes)) {
+  if (!agrees(crc, entry.crc32) || !agrees(size, entry.sizeBytes) || !agrees(stored, entry.storedBytes)) {
     corruptZip(
       path,
       `record ${entry.name}: ${size} bytes with CRC-32 ${hex(crc)} in the local header, ${entry.sizeBytes} with ${hex(entry.crc32)} in the directory`,
@@ -169,7 +166,7 @@ async function checkLocalHeader(source: ByteSource, entry: CentralEntry, limit: 
 /** Compares the data descriptor after a record's data, if there is one, with the central entry; returns where the record ends. */
 async function checkDescriptor(source: ByteSource, entry: CentralEntry, end: number): Promise<number> {
   if ((entry.flags & flagDescriptor) === 0) return end
-  const wide = entry.sizeBytes >= 0xffffffff || entry.headerOffset >= 0xffffffff
+  const wide = entry.sizeBytes >= 0xffffffff || entry.storedBytes >= 0xffffffff || entry.headerOffset >= 0xffffffff
   const length = wide ? 24 : 16
   const descriptor = await source.read(end, length)
   const sizes = wide
@@ -178,7 +175,8 @@ async function checkDescriptor(source: ByteSource, entry: CentralEntry, end: num
   if (
     descriptor.readUInt32LE(0) !== 0x08074b50 ||
     descriptor.readUInt32LE(4) !== entry.crc32 ||
-    sizes.some((size) => size !== entry.sizeBytes)
+    sizes[0] !== entry.storedBytes ||
+    sizes[1] !== entry.sizeBytes
   ) {
     corruptZip(source.path, `record ${entry.name}: the data descriptor at ${end} does not agree with the directory`)
   }
@@ -187,9 +185,11 @@ async function checkDescriptor(source: ByteSource, entry: CentralEntry, end: num
 
 /**
  * Reads a whole small record and checks its CRC-32.
+ * @throws TorchkeepError ERR_CHECKPOINT_UNSUPPORTED for a compressed record.
  * @param maxBytes a larger record is refused before anything is allocated.
  */
 export async function readRecord(source: ByteSource, record: ZipRecord, maxBytes: number): Promise<Buffer> {
+  if (record.method !== 0) refuseCompressed(source.path, record)
   if (record.sizeBytes > maxBytes) {
     throw new TorchkeepError(
       'ERR_CHECKPOINT_UNSAFE',
@@ -199,6 +199,14 @@ export async function readRecord(source: ByteSource, record: ZipRecord, maxBytes
   const bytes = Buffer.from(await source.read(record.offsetBytes, record.sizeBytes))
   checkCrc(source.path, record, crc32(bytes))
   return bytes
+}
+
+/** torch.save stores every record; mapped by PyTorch, a compressed one gives wrong values without a word. */
+export function refuseCompressed(path: string, { name, method }: ZipRecord): never {
+  throw new TorchkeepError(
+    'ERR_CHECKPOINT_UNSUPPORTED',
+    `${path}: record ${name} is compressed (method ${method}), expected stored bytes; torch.save never compresses`,
+  )
 }
 
 /** Compares a computed CRC-32 with the record's, where there is one. */
