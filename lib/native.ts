@@ -57,11 +57,12 @@ function open(root: string): NativeAddon {
       const message = `the native addon is not built; tried ${paths.join(', ')}`
       throw new TorchkeepError('ERR_LIBTORCH_MISSING', message, { cause, suggestions: [rebuild] })
     }
-    // The loader's own words: a symbol is missing where the libraries are of another version, else a library is.
-    const mismatch = /undefined symbol|symbol not found|procedure could not be found/i.test(reason)
-    const code = mismatch ? 'ERR_ADDON_MISMATCH' : 'ERR_LIBTORCH_MISSING'
-    const culprit = mismatch ? 'was built for another LibTorch' : 'cannot load LibTorch'
-    const message = `the native addon ${culprit}: ${reason} (addon: ${paths.filter((path) => existsSync(path)).join(', ')})`
+    // The loader's own words: a symbol is missing where the libraries are of another version, else a whole library is.
+    const code = /undefined symbol|symbol not found|procedure could not be found/i.test(reason)
+      ? 'ERR_ADDON_MISMATCH'
+      : 'ERR_LIBTORCH_MISSING'
+    const present = paths.filter((path) => existsSync(path)).join(', ')
+    const message = `the native addon ${present} does not load (is the LibTorch that it was built for still there?): ${reason}`
     throw new TorchkeepError(code, message, { cause, suggestions: [rebuild] })
   }
 }
