@@ -1,6 +1,7 @@
 #include "engine/optimizer.h"
 
-#include <ATen/ops/clone.h>
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <cmath>
@@ -118,6 +119,21 @@ void Optimizer::load(const OptimizerSpec& spec) {
       }
     }
     if (!found) rejectOptimizer(name_ + " state: no group has a parameter \"" + name + "\"");
+  }
+}
+
+void Optimizer::update() {
+  {
+    // As no_grad, and the calls also skip the layers below autograd, which a step of a small model feels.
+    const at::AutoDispatchBelowADInplaceOrView belowAutograd;
+    const at::NoGradGuard noGrad;
+    step();
+  }
+  // What those layers would have noted: a backward pass that saved an old value must notice the change.
+  for (const Group& group : groups_) {
+    for (const TrainedParameter& parameter : group) {
+      if (parameter.tensor.grad().defined()) parameter.tensor.unsafeGetTensorImpl()->bump_version();
+    }
   }
 }
 

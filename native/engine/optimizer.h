@@ -46,8 +46,8 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
 
-  /// Updates every parameter that has a gradient; the others keep no state, as in Python. Call under no_grad.
-  virtual void step() = 0;
+  /// `optimizer.step()`: updates every parameter that has a gradient; the others keep no state, as in Python.
+  void update();
   /// Replaces the hyperparameters of all groups; names and order must be the same.
   void setGroups(const std::vector<ParamGroup>& groups);
   /// The live state tensors, by parameter name and Python's keys. Parameters without state are absent.
@@ -59,6 +59,7 @@ class Optimizer {
 
   Optimizer(const OptimizerSpec& spec, const TensorTable& parameters);
 
+  virtual void step() = 0;
   /// Called for each group in order, with checked names.
   virtual void setOptions(size_t group, const Hyperparameters& options) = 0;
   virtual NamedState stateOf(size_t group, size_t index) const = 0;

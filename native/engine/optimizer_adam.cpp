@@ -48,6 +48,7 @@ class Adam : public Optimizer {
     load(spec);
   }
 
+ protected:
   void step() override {
     for (size_t g = 0; g < groups_.size(); ++g) {
       if (options_[g]->fused) {
@@ -58,7 +59,6 @@ class Adam : public Optimizer {
     }
   }
 
- protected:
   void setOptions(size_t group, const Hyperparameters& given) override {
     given.refuseUnknown({"lr", "betas", "eps", "weight_decay", "amsgrad", "maximize", "fused", "decoupled_weight_decay"});
     AdamOptions options{};

@@ -26,6 +26,7 @@ class Sgd : public Optimizer {
     load(spec);
   }
 
+ protected:
   void step() override {
     for (size_t g = 0; g < groups_.size(); ++g) {
       if (options_[g].fused) {
@@ -36,7 +37,6 @@ class Sgd : public Optimizer {
     }
   }
 
- protected:
   void setOptions(size_t group, const Hyperparameters& given) override {
     given.refuseUnknown({"lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize", "fused"});
     const SgdOptions options{given.nonNegative("lr"),           given.nonNegative("momentum"), given.number("dampening"),

@@ -182,8 +182,7 @@ TrainingProgram::Step TrainingProgram::trainStep(const std::vector<at::Tensor>& 
     throw Error(ErrorCode::InvalidArgument, "expected a loss that depends on a parameter with requires_grad, found none (is everything frozen?)");
   }
   loss.backward();
-  const at::NoGradGuard noGrad;
-  optimizer_->step();
+  optimizer_->update();
   return Step::Done;
 }
 
