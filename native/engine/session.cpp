@@ -14,7 +14,7 @@ namespace {
 class Marks {
  public:
   Marks(const char* name, const std::vector<TensorPtr>& tensors, GeneratorPtr generator) : generator_(std::move(generator)) {
-    for (const TensorPtr& tensor : tensors) refuseBusy(tensor, name);
+    for (const TensorPtr& tensor : tensors) refuseBusy(tensor, name, Access::Write);
     if (generator_ != nullptr && isGeneratorBusy(generator_)) {
       throw Error(ErrorCode::Busy, std::string(name) + ": another session draws from this environment's generator; await it first");
     }
