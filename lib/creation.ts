@@ -5,7 +5,7 @@ import { callTensor, type Argument, type GeneratorLike } from './call.js'
 import { checkDType, dtypeOfArray, integerRange, isComplex, travelsAsBits, type DType, type TypedArray } from './dtype.js'
 import { noGrad } from './grad-mode.js'
 import { addon } from './native.js'
-import { activeRecorder } from './recording.js'
+import { activeRecorder, withoutRecorder } from './recording.js'
 import { Tensor } from './tensor.js'
 import type { NestedValues, ScalarValue } from './values.js'
 
@@ -35,7 +35,8 @@ export type TensorData = NestedValues | readonly TensorData[] | TypedArray
  */
 export function tensor(data: TensorData, options: TensorOptions & { shape?: readonly number[] } = {}): Tensor {
   if (options.dtype !== undefined) checkDType(options.dtype)
-  const made = ArrayBuffer.isView(data) ? fromTypedArray(data, options) : fromNested(data, options)
+  // Made while a graph is recorded, it is a constant of the graph.
+  const made = withoutRecorder(() => (ArrayBuffer.isView(data) ? fromTypedArray(data, options) : fromNested(data, options)))
   return options.requiresGrad ? made.requiresGrad_() : made
 }
 

@@ -1,5 +1,6 @@
 /** Whether operators called on this JavaScript thread are recorded by autograd. */
 import { TorchkeepError } from '../src/format/errors.js'
+import { activeRecorder } from './recording.js'
 
 let gradEnabled = true
 
@@ -19,6 +20,11 @@ export function enableGrad<T>(fn: () => T): T {
 }
 
 function withGradMode<T>(enabled: boolean, fn: () => T): T {
+  if (activeRecorder() !== null) {
+    throw new TorchkeepError('ERR_INVALID_ARGUMENT', 'A change of the gradient mode inside forward() cannot be recorded in a graph', {
+      suggestions: ['Use detach() to stop gradients.'],
+    })
+  }
   const before = gradEnabled
   gradEnabled = enabled
   try {
