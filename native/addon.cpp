@@ -1,4 +1,5 @@
-// The addon's export table: every name of lib/contract.ts, and nothing else. What each does stands there and in native/binding.
+// The addon's export table: every name of lib/contract.ts, and nothing else. What each does stands there and in
+// native/binding.
 #include <napi.h>
 
 #include "binding/environment.h"
@@ -30,7 +31,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   environment->tensorClass = Napi::Persistent(TensorHandle::define(env));
   environment->generatorClass = Napi::Persistent(GeneratorHandle::define(env));
   environment->defaultGenerator = engine::createUnpredictableGenerator();
-  // Worker threads end through this hook; the main thread's process.exit() does not run it, so lib also calls shutdown().
+  // Worker threads end through this hook; the main thread's process.exit() does not run it, so lib also calls
+  // shutdown().
   env.AddCleanupHook([](EnvironmentData* data) { shutdownSessions(*data); }, environment);
 
   exports.Set("contractVersion", kContractVersion);
@@ -64,6 +66,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
 }  // namespace
 }  // namespace torchkeep::binding
 
-Napi::Object initializeTorchkeep(Napi::Env env, Napi::Object exports) { return torchkeep::binding::initialize(env, exports); }
+Napi::Object initializeTorchkeep(Napi::Env env, Napi::Object exports) {
+  return torchkeep::binding::initialize(env, exports);
+}
 
 NODE_API_MODULE(torchkeep, initializeTorchkeep)

@@ -79,7 +79,8 @@ engine::Value toValueAt(const Napi::Value& value, const std::string& path, int d
       rejectArgument(path, "a plain value, a tensor or a generator", value);
   }
   if (depth > kDepthLimit) {
-    throw engine::Error(engine::ErrorCode::InvalidArgument, path + ": nested deeper than " + std::to_string(kDepthLimit) + " levels");
+    throw engine::Error(engine::ErrorCode::InvalidArgument,
+                        path + ": nested deeper than " + std::to_string(kDepthLimit) + " levels");
   }
   if (value.IsArray()) return arrayToList(value.As<Napi::Array>(), path, depth);
   if (TensorHandle::from(value) != nullptr) return requireTensor(value, path);
@@ -122,7 +123,8 @@ std::string describe(const Napi::Value& value) {
 }
 
 void rejectArgument(const std::string& name, const std::string& expected, const Napi::Value& found) {
-  throw engine::Error(engine::ErrorCode::InvalidArgument, name + ": expected " + expected + ", found " + describe(found));
+  throw engine::Error(engine::ErrorCode::InvalidArgument,
+                      name + ": expected " + expected + ", found " + describe(found));
 }
 
 Options::Options(const Napi::CallbackInfo& info, std::string operation) : operation_(std::move(operation)) {

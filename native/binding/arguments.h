@@ -1,5 +1,6 @@
 // Reading JavaScript arguments and making JavaScript results. `lib` has normalised the options; this is the guard.
-// Every failure is an engine::Error (InvalidArgument) naming the option with expected and found. JavaScript thread only.
+// Every failure is an engine::Error (InvalidArgument) naming the option with expected and found. JavaScript thread
+// only.
 #pragma once
 
 #include <napi.h>
@@ -60,8 +61,9 @@ class Options {
   std::string operation_;
 };
 
-/// JavaScript to engine: null and undefined, booleans, numbers (double), bigints (int64), strings, handles, arrays (List), `{re, im}` (complex)
-/// and other plain objects (Dict). Deeper than 64 levels is refused, and so is anything else (functions, typed arrays...).
+/// JavaScript to engine: null and undefined, booleans, numbers (double), bigints (int64), strings, handles, arrays
+/// (List), `{re, im}` (complex) and other plain objects (Dict). Deeper than 64 levels is refused, and so is anything
+/// else (functions, typed arrays...).
 engine::Value toValue(const Napi::Value& value, const std::string& path);
 
 /// The bytes of a typed array or DataView, as Options::bytes.

@@ -1,6 +1,7 @@
-// Promises over work on other threads. Every operation has three phases: arguments are read on the JavaScript thread, the work
-// runs elsewhere on plain C++ values, the result becomes JavaScript on the JavaScript thread again. A failure travels as
-// std::exception_ptr and never as text (node-addon-api's AsyncWorker takes an empty message for success, so it is not used).
+// Promises over work on other threads. Every operation has three phases: arguments are read on the JavaScript thread,
+// the work runs elsewhere on plain C++ values, the result becomes JavaScript on the JavaScript thread again. A failure
+// travels as std::exception_ptr and never as text (node-addon-api's AsyncWorker takes an empty message for success, so
+// it is not used).
 #pragma once
 
 #include <napi.h>
@@ -35,8 +36,8 @@ auto outcomeOf(Work& work) noexcept -> Outcome<decltype(work())> {
   return outcome;
 }
 
-/// Settles `deferred` with `outcome`. JavaScript thread, inside a handle scope. An environment that is ending refuses to make values:
-/// nobody awaits the promise any more, so that is the one failure dropped here.
+/// Settles `deferred` with `outcome`. JavaScript thread, inside a handle scope. An environment that is ending refuses
+/// to make values: nobody awaits the promise any more, so that is the one failure dropped here.
 template <typename Result, typename ToJs>
 void settle(Napi::Env env, Napi::Promise::Deferred& deferred, Outcome<Result>& outcome, ToJs& toJs) noexcept {
   try {
@@ -52,8 +53,8 @@ void settle(Napi::Env env, Napi::Promise::Deferred& deferred, Outcome<Result>& o
   }
 }
 
-/// Runs `work` (no argument, returns a value) on libuv's pool and resolves with `toJs(env, result)`. `work` must not touch JavaScript;
-/// `toJs` may own JavaScript references, which are released on the JavaScript thread.
+/// Runs `work` (no argument, returns a value) on libuv's pool and resolves with `toJs(env, result)`. `work` must not
+/// touch JavaScript; `toJs` may own JavaScript references, which are released on the JavaScript thread.
 template <typename Work, typename ToJs>
 Napi::Promise runAsync(Napi::Env env, const char* name, Work work, ToJs toJs) {
   using Result = decltype(work());
@@ -86,7 +87,8 @@ Napi::Promise runAsync(Napi::Env env, const char* name, Work work, ToJs toJs) {
   return promise;
 }
 
-/// A promise that a thread of our own settles. Made on the JavaScript thread; `settle` may be called from any thread, once.
+/// A promise that a thread of our own settles. Made on the JavaScript thread; `settle` may be called from any thread,
+/// once.
 template <typename Result>
 class Completion : public std::enable_shared_from_this<Completion<Result>> {
  public:
@@ -97,8 +99,9 @@ class Completion : public std::enable_shared_from_this<Completion<Result>> {
     auto completion = std::shared_ptr<Completion>(new Completion(env, std::move(toJs)));
     // The function owns one reference to us until its finalizer runs.
     auto* owner = new std::shared_ptr<Completion>(completion);
-    const napi_status status = napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, name), 0, 1, owner, finalize,
-                                                               owner, onSettled, &completion->function_);
+    const napi_status status =
+        napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, name), 0, 1, owner, finalize,
+                                        owner, onSettled, &completion->function_);
     if (status != napi_ok) {
       delete owner;
       throw Napi::Error::New(env);

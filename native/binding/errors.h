@@ -1,4 +1,5 @@
-// Failures on their way to JavaScript: every thrown or rejected value is an Error with a `code`. The one place that makes them.
+// Failures on their way to JavaScript: every thrown or rejected value is an Error with a `code`. The one place that
+// makes them.
 #pragma once
 
 #include <napi.h>

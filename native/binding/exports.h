@@ -1,4 +1,5 @@
-// The native functions of lib/contract.ts, by the file of native/binding that defines them; createSession is in session_wrap.h.
+// The native functions of lib/contract.ts, by the file of native/binding that defines them; createSession is in
+// session_wrap.h.
 #pragma once
 
 #include <napi.h>

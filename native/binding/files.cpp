@@ -21,7 +21,8 @@ uint64_t requireSize(const Options& options, const char* key) {
 
 uint32_t requireUint32(const Options& options, const char* key) {
   const int64_t value = options.integer(key);
-  if (value < 0 || value > UINT32_MAX) rejectArgument(options.path(key), "a number from 0 to 4294967295", options.get(key));
+  if (value < 0 || value > UINT32_MAX)
+    rejectArgument(options.path(key), "a number from 0 to 4294967295", options.get(key));
   return static_cast<uint32_t>(value);
 }
 
@@ -73,8 +74,8 @@ engine::TensorFileMap readMap(const Options& options) {
   for (uint32_t i = 0; i < tensors.Length(); i++) {
     const Napi::HandleScope scope(tensors.Env());
     const Options tensor = element(tensors, i, options.path("tensors"));
-    file.tensors.push_back({tensor.integer("storage"), tensor.string("dtype"), tensor.integers("sizes"), tensor.integers("strides"),
-                            tensor.integer("storageOffset")});
+    file.tensors.push_back({tensor.integer("storage"), tensor.string("dtype"), tensor.integers("sizes"),
+                            tensor.integers("strides"), tensor.integer("storageOffset")});
   }
   return file;
 }
@@ -85,7 +86,8 @@ std::vector<engine::NamedTensor> readArchiveValue(const Options& options) {
   if (TensorHandle::from(value) != nullptr) {
     tensors.push_back({"0", options.tensor("value")});
   } else if (value.IsArray()) {
-    for (engine::TensorPtr& tensor : options.tensors("value")) tensors.push_back({std::to_string(tensors.size()), std::move(tensor)});
+    for (engine::TensorPtr& tensor : options.tensors("value"))
+      tensors.push_back({std::to_string(tensors.size()), std::move(tensor)});
   } else {
     const Napi::Object object = options.object("value").raw();
     const Napi::Array names = object.GetPropertyNames();
@@ -98,7 +100,8 @@ std::vector<engine::NamedTensor> readArchiveValue(const Options& options) {
   const Napi::Array buffers = options.array("buffers");
   for (uint32_t i = 0; i < buffers.Length(); i++) {
     const std::string name = buffers.Get(i).ToString().Utf8Value();
-    const auto named = std::find_if(tensors.begin(), tensors.end(), [&name](const engine::NamedTensor& tensor) { return tensor.name == name; });
+    const auto named = std::find_if(tensors.begin(), tensors.end(),
+                                    [&name](const engine::NamedTensor& tensor) { return tensor.name == name; });
     if (named == tensors.end()) rejectArgument(options.path("buffers"), "names of the value's tensors", buffers.Get(i));
     named->isBuffer = true;
   }
@@ -122,7 +125,8 @@ Napi::Value writeTensorFile(const Napi::CallbackInfo& info) {
   auto marks = std::make_shared<engine::BusyStorages>(tensors, engine::Access::Read);
   return runAsync(
       info.Env(), "torchkeep:writeTensorFile",
-      [path = options.string("path"), fsync = options.boolean("fsync"), parts = std::move(parts), marks = std::move(marks)]() mutable {
+      [path = options.string("path"), fsync = options.boolean("fsync"), parts = std::move(parts),
+       marks = std::move(marks)]() mutable {
         const auto release = std::move(marks);
         return engine::writeTensorFile(path, parts, fsync);
       },
@@ -138,10 +142,12 @@ Napi::Value writeTensorFile(const Napi::CallbackInfo& info) {
 
 Napi::Value mapTensorFile(const Napi::CallbackInfo& info) {
   return runAsync(
-      info.Env(), "torchkeep:mapTensorFile", [file = readMap(Options(info, "mapTensorFile"))] { return engine::mapTensorFile(file); },
+      info.Env(), "torchkeep:mapTensorFile",
+      [file = readMap(Options(info, "mapTensorFile"))] { return engine::mapTensorFile(file); },
       [](Napi::Env env, std::vector<engine::TensorPtr>& tensors) {
         Napi::Array result = Napi::Array::New(env, tensors.size());
-        for (size_t i = 0; i < tensors.size(); i++) result.Set(static_cast<uint32_t>(i), TensorHandle::create(env, std::move(tensors[i])));
+        for (size_t i = 0; i < tensors.size(); i++)
+          result.Set(static_cast<uint32_t>(i), TensorHandle::create(env, std::move(tensors[i])));
         return result;
       });
 }
@@ -167,10 +173,12 @@ Napi::Value saveArchive(const Napi::CallbackInfo& info) {
 
 Napi::Value loadArchive(const Napi::CallbackInfo& info) {
   return runAsync(
-      info.Env(), "torchkeep:loadArchive", [path = Options(info, "loadArchive").string("path")] { return engine::loadArchive(path); },
+      info.Env(), "torchkeep:loadArchive",
+      [path = Options(info, "loadArchive").string("path")] { return engine::loadArchive(path); },
       [](Napi::Env env, std::vector<engine::NamedTensor>& tensors) {
         Napi::Object result = Napi::Object::New(env);
-        for (engine::NamedTensor& named : tensors) result.Set(named.name, TensorHandle::create(env, std::move(named.tensor)));
+        for (engine::NamedTensor& named : tensors)
+          result.Set(named.name, TensorHandle::create(env, std::move(named.tensor)));
         return result;
       });
 }

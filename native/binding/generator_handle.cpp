@@ -25,7 +25,8 @@ GeneratorHandle* GeneratorHandle::from(const Napi::Value& value) {
 
 GeneratorHandle::GeneratorHandle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<GeneratorHandle>(info) {
   if (info.Length() != 1 || !info[0].IsExternal()) {
-    throw makeError(info.Env(), engine::Error(engine::ErrorCode::InvalidArgument, "GeneratorHandle: made only by the addon"));
+    throw makeError(info.Env(),
+                    engine::Error(engine::ErrorCode::InvalidArgument, "GeneratorHandle: made only by the addon"));
   }
   generator_ = std::move(*info[0].As<Napi::External<engine::GeneratorPtr>>().Data());
   info.This().As<Napi::Object>().TypeTag(&kTypeTag);

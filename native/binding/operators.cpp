@@ -20,7 +20,8 @@ Napi::Value call(const Napi::CallbackInfo& info) {
   call.overload = overloadOf(options);
   const Napi::Array args = options.array("args");
   call.args.reserve(args.Length());
-  for (uint32_t i = 0; i < args.Length(); i++) call.args.push_back(toValue(args.Get(i), call.op + ": args[" + std::to_string(i) + "]"));
+  for (uint32_t i = 0; i < args.Length(); i++)
+    call.args.push_back(toValue(args.Get(i), call.op + ": args[" + std::to_string(i) + "]"));
   if (options.has("kwargs")) {
     const Napi::Object kwargs = options.object("kwargs").raw();
     const Napi::Array names = kwargs.GetPropertyNames();

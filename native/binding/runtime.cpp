@@ -32,12 +32,15 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
     Napi::Object entry = Napi::Object::New(env);
     entry.Set("device", description.device);
     entry.Set("name", description.name);
-    entry.Set("totalBytes", description.totalBytes ? Napi::Number::New(env, static_cast<double>(*description.totalBytes)) : env.Null());
+    entry.Set("totalBytes", description.totalBytes
+                                ? Napi::Number::New(env, static_cast<double>(*description.totalBytes))
+                                : env.Null());
     list.Set(list.Length(), entry);
   }
   Napi::Object result = Napi::Object::New(env);
   result.Set("devices", list);
-  result.Set("cudaUnavailable", found.cudaUnavailable.empty() ? env.Null() : Napi::String::New(env, found.cudaUnavailable));
+  result.Set("cudaUnavailable",
+             found.cudaUnavailable.empty() ? env.Null() : Napi::String::New(env, found.cudaUnavailable));
   return result;
 }
 
@@ -60,12 +63,15 @@ Napi::Value emptyCache(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-Napi::Value getNumThreads(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), engine::getNumThreads()); }
+Napi::Value getNumThreads(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), engine::getNumThreads());
+}
 
 Napi::Value setNumThreads(const Napi::CallbackInfo& info) {
   const Options options(info, "setNumThreads");
   const int64_t threads = options.integer("threads");
-  if (threads < 1 || threads > 4096) rejectArgument(options.path("threads"), "a number from 1 to 4096", options.get("threads"));
+  if (threads < 1 || threads > 4096)
+    rejectArgument(options.path("threads"), "a number from 1 to 4096", options.get("threads"));
   engine::setNumThreads(static_cast<int>(threads));
   return info.Env().Undefined();
 }

@@ -34,7 +34,8 @@ TensorHandle* TensorHandle::from(const Napi::Value& value) {
 TensorHandle::TensorHandle(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<TensorHandle>(info), liveTensors_(EnvironmentData::of(info.Env()).liveTensors) {
   if (info.Length() != 1 || !info[0].IsExternal()) {
-    throw makeError(info.Env(), engine::Error(engine::ErrorCode::InvalidArgument, "TensorHandle: made only by the addon"));
+    throw makeError(info.Env(),
+                    engine::Error(engine::ErrorCode::InvalidArgument, "TensorHandle: made only by the addon"));
   }
   tensor_ = std::move(*info[0].As<Napi::External<engine::TensorPtr>>().Data());
   info.This().As<Napi::Object>().TypeTag(&kTypeTag);

@@ -21,8 +21,8 @@ Napi::Array toArray(Napi::Env env, const std::vector<int64_t>& values) {
 
 Napi::Value tensorFromData(const Napi::CallbackInfo& info) {
   const Options options(info, "tensorFromData");
-  return TensorHandle::create(info.Env(), engine::tensorFromData(options.string("dtype"), options.integers("sizes"), options.bytes("data"),
-                                                                 options.string("device")));
+  return TensorHandle::create(info.Env(), engine::tensorFromData(options.string("dtype"), options.integers("sizes"),
+                                                                 options.bytes("data"), options.string("device")));
 }
 
 Napi::Value tensorToData(const Napi::CallbackInfo& info) {
@@ -55,7 +55,8 @@ Napi::Value tensorInfo(const Napi::CallbackInfo& info) {
 Napi::Value tensorGrad(const Napi::CallbackInfo& info) {
   const Options options(info, "tensorGrad");
   const engine::TensorPtr tensor = options.tensor("tensor");
-  if (options.has("grad")) engine::setTensorGrad(tensor, options.get("grad").IsNull() ? nullptr : options.tensor("grad"));
+  if (options.has("grad"))
+    engine::setTensorGrad(tensor, options.get("grad").IsNull() ? nullptr : options.tensor("grad"));
   const engine::TensorPtr grad = engine::tensorGrad(tensor);
   return grad ? TensorHandle::create(info.Env(), grad) : info.Env().Null();
 }

@@ -16,7 +16,8 @@ struct NamedTensor {
   bool isBuffer = false;
 };
 
-/// Writes what `torch::save` of a module with these parameters and buffers would. Creates `path` exclusively; after a failure it is removed.
+/// Writes what `torch::save` of a module with these parameters and buffers would. Creates `path` exclusively; after a
+/// failure it is removed.
 void saveArchive(const std::string& path, const std::vector<NamedTensor>& tensors);
 
 /// Reads every tensor by its dotted name. LibTorch's reader is not safe against hostile bytes: only for trusted files.

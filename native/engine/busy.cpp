@@ -27,7 +27,9 @@ Registry& registry() {
 }
 
 const void* storageOf(const TensorPtr& tensor) {
-  return tensor && tensor->value.defined() && tensor->value.has_storage() ? tensor->value.storage().unsafeGetStorageImpl() : nullptr;
+  return tensor && tensor->value.defined() && tensor->value.has_storage()
+             ? tensor->value.storage().unsafeGetStorageImpl()
+             : nullptr;
 }
 
 int& counter(Marks& marks, Access access) { return access == Access::Write ? marks.writers : marks.readers; }
@@ -84,7 +86,8 @@ bool isBusy(const TensorPtr& tensor, Access access) {
 
 void refuseBusy(const TensorPtr& tensor, const std::string& what, Access access) {
   if (!isBusy(tensor, access)) return;
-  throw Error(ErrorCode::Busy, what + ": the tensor is in use by a session's running chunk or a file being written; await that first");
+  throw Error(ErrorCode::Busy,
+              what + ": the tensor is in use by a session's running chunk or a file being written; await that first");
 }
 
 }  // namespace torchkeep::engine

@@ -1,6 +1,6 @@
-// Which storages work in flight uses, so that nobody sees or makes a half-updated tensor: a running session owns those of its parameters and
-// buffers, a file being written reads those of its tensors. Any thread. While nothing is marked a query costs one atomic load.
-// No torch, no napi in this header.
+// Which storages work in flight uses, so that nobody sees or makes a half-updated tensor: a running session owns those
+// of its parameters and buffers, a file being written reads those of its tensors. Any thread. While nothing is marked a
+// query costs one atomic load. No torch, no napi in this header.
 #pragma once
 
 #include <string>
@@ -13,7 +13,8 @@ namespace torchkeep::engine {
 /// Read: others may read too. Write: nobody else may touch the tensor.
 enum class Access { Read, Write };
 
-/// Marks the storages of some tensors for as long as it lives. It does not check: call refuseBusy first, on the JavaScript thread.
+/// Marks the storages of some tensors for as long as it lives. It does not check: call refuseBusy first, on the
+/// JavaScript thread.
 class BusyStorages {
  public:
   /// Marks nothing.

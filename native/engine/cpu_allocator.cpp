@@ -18,7 +18,8 @@ constexpr size_t kLargeBytes = 128 << 10;
 /// What the cache may hold beyond the peak of live tensors.
 constexpr int64_t kSlackBytes = 64 << 20;
 
-/// The size of the block for `size` bytes: rounded up to an eighth of the power of two below it, which is whole pages for large blocks.
+/// The size of the block for `size` bytes: rounded up to an eighth of the power of two below it, which is whole pages
+/// for large blocks.
 size_t binSize(size_t size) {
   const size_t step = std::bit_floor(size) / 8;
   return (size + step - 1) / step * step;
@@ -68,7 +69,9 @@ c10::DataPtr CpuAllocator::allocate(size_t size) {
 
 c10::DeleterFnPtr CpuAllocator::raw_deleter() const { return &deleter; }
 
-void CpuAllocator::copy_data(void* destination, const void* source, size_t count) const { default_copy_data(destination, source, count); }
+void CpuAllocator::copy_data(void* destination, const void* source, size_t count) const {
+  default_copy_data(destination, source, count);
+}
 
 void* CpuAllocator::take(size_t size) {
   const auto bytes = static_cast<int64_t>(size);
@@ -95,9 +98,10 @@ void* CpuAllocator::take(size_t size) {
     }
   }
   if (block == nullptr) {
-    const std::string limit = allocationLimit_ == 0 ? "" : " (TORCHKEEP_HOST_LIMIT_BYTES is " + std::to_string(allocationLimit_) + ")";
-    TORCH_CHECK_WITH(OutOfMemoryError, false, "the host is out of memory: no room for a tensor of ", size, " bytes; tensors hold ",
-                     allocatedBytes_.load(), " bytes", limit);
+    const std::string limit =
+        allocationLimit_ == 0 ? "" : " (TORCHKEEP_HOST_LIMIT_BYTES is " + std::to_string(allocationLimit_) + ")";
+    TORCH_CHECK_WITH(OutOfMemoryError, false, "the host is out of memory: no room for a tensor of ", size,
+                     " bytes; tensors hold ", allocatedBytes_.load(), " bytes", limit);
   }
   block->size = size;
   block->mappedSize = mappedSize;
@@ -151,7 +155,8 @@ CpuAllocator::Block* CpuAllocator::takeCached(size_t size) noexcept {
 }
 
 void CpuAllocator::unlink(Block* block) noexcept {
-  (block->previousInBin != nullptr ? block->previousInBin->nextInBin : bins_[binIndex(block->mappedSize)]) = block->nextInBin;
+  (block->previousInBin != nullptr ? block->previousInBin->nextInBin : bins_[binIndex(block->mappedSize)]) =
+      block->nextInBin;
   if (block->nextInBin != nullptr) block->nextInBin->previousInBin = block->previousInBin;
   (block->newer != nullptr ? block->newer->older : newest_) = block->older;
   (block->older != nullptr ? block->older->newer : oldest_) = block->newer;
@@ -159,7 +164,8 @@ void CpuAllocator::unlink(Block* block) noexcept {
 }
 
 int64_t CpuAllocator::cacheLimit() const noexcept {
-  // With a quarter for rounding and for sizes that change, the whole never takes much more than the tensors once did at their most.
+  // With a quarter for rounding and for sizes that change, the whole never takes much more than the tensors once did at
+  // their most.
   const int64_t peak = peakAllocatedBytes_;
   return std::min(cacheLimit_, peak + peak / 4 + kSlackBytes - allocatedBytes_);
 }
@@ -197,7 +203,8 @@ void CpuAllocator::emptyCache() {
 
 CpuAllocator& cpuAllocator() {
   static CpuAllocator* instance = [] {
-    auto* allocator = new CpuAllocator(limitFrom("TORCHKEEP_HOST_CACHE_BYTES", availableMemoryBytes() / 4), limitFrom("TORCHKEEP_HOST_LIMIT_BYTES", 0));
+    auto* allocator = new CpuAllocator(limitFrom("TORCHKEEP_HOST_CACHE_BYTES", availableMemoryBytes() / 4),
+                                       limitFrom("TORCHKEEP_HOST_LIMIT_BYTES", 0));
     c10::SetCPUAllocator(allocator, /*priority=*/1);
     return allocator;
   }();

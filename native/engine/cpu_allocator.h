@@ -11,19 +11,24 @@
 
 namespace torchkeep::engine {
 
-/// Keeps freed blocks over 128 KB for the next tensor of that size, instead of giving them back to the system: a training step makes the same
-/// tensors over and over, and fresh memory costs a page fault every 4 KB (42 % of a step with large activations). Blocks are binned in
-/// steps of an eighth of a power of two; the cache is capped and drops what was freed longest ago. Smaller blocks go straight to malloc.
+/// Keeps freed blocks over 128 KB for the next tensor of that size, instead of giving them back to the system: a
+/// training step makes the same tensors over and over, and fresh memory costs a page fault every 4 KB (42 % of a step
+/// with large activations). Blocks are binned in steps of an eighth of a power of two; the cache is capped and drops
+/// what was freed longest ago. Smaller blocks go straight to malloc.
 ///
-/// mimalloc was considered. It would be one more thing to build; it cannot replace malloc from inside an addon, so it would serve the same
-/// calls as this class; it returns freed pages to the system on a timer (its purge delay), which brings the page faults back between
-/// steps; and it knows neither our cap nor our statistics nor c10::OutOfMemoryError.
+/// mimalloc was considered. It would be one more thing to build; it cannot replace malloc from inside an addon, so it
+/// would serve the same calls as this class; it returns freed pages to the system on a timer (its purge delay), which
+/// brings the page faults back between steps; and it knows neither our cap nor our statistics nor
+/// c10::OutOfMemoryError.
 ///
-/// All addon instances and threads of the process share one; it is never destroyed, as tensors may outlive everything at exit.
+/// All addon instances and threads of the process share one; it is never destroyed, as tensors may outlive everything
+/// at exit.
 class CpuAllocator final : public c10::Allocator {
  public:
-  /// Limits in bytes: of the cache, and of all live host tensors together (0: none; tests use it to run out of memory at will).
-  CpuAllocator(int64_t cacheLimit, int64_t allocationLimit) : cacheLimit_(cacheLimit), allocationLimit_(allocationLimit) {}
+  /// Limits in bytes: of the cache, and of all live host tensors together (0: none; tests use it to run out of memory
+  /// at will).
+  CpuAllocator(int64_t cacheLimit, int64_t allocationLimit)
+      : cacheLimit_(cacheLimit), allocationLimit_(allocationLimit) {}
 
   c10::DataPtr allocate(size_t size) override;
   c10::DeleterFnPtr raw_deleter() const override;
@@ -41,7 +46,8 @@ class CpuAllocator final : public c10::Allocator {
   void unlink(Block* block) noexcept;
   /// What the cache may hold now.
   int64_t cacheLimit() const noexcept;
-  /// Unlinks the blocks freed longest ago until the cache holds at most `limit` bytes; returns them chained, for the caller to unmap unlocked.
+  /// Unlinks the blocks freed longest ago until the cache holds at most `limit` bytes; returns them chained, for the
+  /// caller to unmap unlocked.
   Block* evict(int64_t limit) noexcept;
   static void unmapChain(Block* block) noexcept;
   static void deleter(void* data);

@@ -1,5 +1,5 @@
-// Our own, since zlib is not on every machine that builds the addon. Two ways with equal results: carry-less multiplication where the
-// processor has it (about 15 GB/s), else eight tables (about 2 GB/s).
+// Our own, since zlib is not on every machine that builds the addon. Two ways with equal results: carry-less
+// multiplication where the processor has it (about 15 GB/s), else eight tables (about 2 GB/s).
 #include "engine/crc32.h"
 
 #include <array>
@@ -23,7 +23,8 @@ constexpr Tables makeTables() {
     tables[0][i] = crc;
   }
   for (size_t table = 1; table < 8; table++) {
-    for (uint32_t i = 0; i < 256; i++) tables[table][i] = (tables[table - 1][i] >> 8) ^ tables[0][tables[table - 1][i] & 0xff];
+    for (uint32_t i = 0; i < 256; i++)
+      tables[table][i] = (tables[table - 1][i] >> 8) ^ tables[0][tables[table - 1][i] & 0xff];
   }
   return tables;
 }
@@ -37,8 +38,9 @@ uint32_t byTables(uint32_t crc, const uint8_t* data, size_t size) noexcept {
     std::memcpy(&low, data, 4);
     std::memcpy(&high, data + 4, 4);
     low ^= crc;
-    crc = kTables[7][low & 0xff] ^ kTables[6][(low >> 8) & 0xff] ^ kTables[5][(low >> 16) & 0xff] ^ kTables[4][low >> 24] ^
-          kTables[3][high & 0xff] ^ kTables[2][(high >> 8) & 0xff] ^ kTables[1][(high >> 16) & 0xff] ^ kTables[0][high >> 24];
+    crc = kTables[7][low & 0xff] ^ kTables[6][(low >> 8) & 0xff] ^ kTables[5][(low >> 16) & 0xff] ^
+          kTables[4][low >> 24] ^ kTables[3][high & 0xff] ^ kTables[2][(high >> 8) & 0xff] ^
+          kTables[1][(high >> 16) & 0xff] ^ kTables[0][high >> 24];
   }
   for (; size > 0; data++, size--) crc = (crc >> 8) ^ kTables[0][(crc ^ *data) & 0xff];
   return crc;
@@ -54,9 +56,10 @@ __attribute__((target("pclmul,sse4.1"))) inline __m128i fold(__m128i value, __m1
   return _mm_xor_si128(_mm_xor_si128(low, high), next);
 }
 
-/// Gopal et al., "Fast CRC Computation for Generic Polynomials Using PCLMULQDQ Instruction" (Intel, 2009); the constants are those of its
-/// table for the bit-reflected zip polynomial. `size` is a multiple of 16 and at least 64.
-__attribute__((target("pclmul,sse4.1"))) uint32_t byMultiplication(uint32_t crc, const uint8_t* data, size_t size) noexcept {
+/// Gopal et al., "Fast CRC Computation for Generic Polynomials Using PCLMULQDQ Instruction" (Intel, 2009); the
+/// constants are those of its table for the bit-reflected zip polynomial. `size` is a multiple of 16 and at least 64.
+__attribute__((target("pclmul,sse4.1"))) uint32_t byMultiplication(uint32_t crc, const uint8_t* data,
+                                                                   size_t size) noexcept {
   const __m128i foldBy64 = _mm_set_epi64x(0x01c6e41596, 0x0154442bd4);
   const __m128i foldBy16 = _mm_set_epi64x(0x00ccaa009e, 0x01751997d0);
   const auto load = [&data](int index) __attribute__((target("pclmul,sse4.1"))) {

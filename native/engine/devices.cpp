@@ -42,8 +42,9 @@ bool bind(void* library, const char* name, Function& function) {
   return function != nullptr;
 }
 
-/// Loads libtorch_cuda, whose static initialisers register CUDA with ATen. That must come before ATen is first asked about CUDA, since
-/// it remembers the answer. The driver is asked before, as loading takes a second and 0.5 GB of address space for nothing without one.
+/// Loads libtorch_cuda, whose static initialisers register CUDA with ATen. That must come before ATen is first asked
+/// about CUDA, since it remembers the answer. The driver is asked before, as loading takes a second and 0.5 GB of
+/// address space for nothing without one.
 Cuda loadCuda() {
   Cuda cuda;
   const auto folder = std::filesystem::path(libraryOf(reinterpret_cast<const void*>(&at::show_config))).parent_path();
@@ -66,7 +67,8 @@ Cuda loadCuda() {
   if (const int status = cuda.driver.init(0); status != 0) {
     const char* text = nullptr;
     cuda.driver.errorText(status, &text);
-    cuda.unavailable = "the NVIDIA driver does not start: " + std::string(text != nullptr ? text : "unknown error") + " (" + std::to_string(status) + ")";
+    cuda.unavailable = "the NVIDIA driver does not start: " + std::string(text != nullptr ? text : "unknown error") +
+                       " (" + std::to_string(status) + ")";
     return cuda;
   }
   if (loadLibrary(library.string(), error) == nullptr) {
@@ -74,7 +76,8 @@ Cuda loadCuda() {
     return cuda;
   }
   cuda.deviceCount = at::globalContext().hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
-  if (cuda.deviceCount == 0) cuda.unavailable = "LibTorch finds no CUDA device that it can use (CUDA_VISIBLE_DEVICES? a driver too old for it?)";
+  if (cuda.deviceCount == 0)
+    cuda.unavailable = "LibTorch finds no CUDA device that it can use (CUDA_VISIBLE_DEVICES? a driver too old for it?)";
   return cuda;
 }
 
@@ -88,7 +91,8 @@ std::string deviceName(const c10::Device& device) {
   std::array<char, 256> name{};
   int handle = 0;
   const Driver& driver = cuda().driver;
-  if (device.is_cuda() && driver.deviceGet(&handle, device.index()) == 0 && driver.deviceName(name.data(), name.size(), handle) == 0) {
+  if (device.is_cuda() && driver.deviceGet(&handle, device.index()) == 0 &&
+      driver.deviceName(name.data(), name.size(), handle) == 0) {
     return name.data();
   }
   return device.str();
@@ -117,16 +121,18 @@ Devices devices() {
   if (!accelerator.has_value()) return result;
   for (int i = 0; i < static_cast<int>(at::accelerator::deviceCount()); i++) {
     const c10::Device device(*accelerator, static_cast<c10::DeviceIndex>(i));
-    result.devices.push_back({device.str(), deviceName(device), totalBytes(at::getDeviceAllocator(*accelerator), device)});
+    result.devices.push_back(
+        {device.str(), deviceName(device), totalBytes(at::getDeviceAllocator(*accelerator), device)});
   }
   return result;
 }
 
 void requireCuda(int index, const std::string& what) {
-  if (!cuda().unavailable.empty()) throw Error(ErrorCode::InvalidArgument, what + ": CUDA cannot be used: " + cuda().unavailable);
+  if (!cuda().unavailable.empty())
+    throw Error(ErrorCode::InvalidArgument, what + ": CUDA cannot be used: " + cuda().unavailable);
   if (index >= cuda().deviceCount) {
-    throw Error(ErrorCode::InvalidArgument,
-                what + ": expected one of " + std::to_string(cuda().deviceCount) + " CUDA devices, found cuda:" + std::to_string(index));
+    throw Error(ErrorCode::InvalidArgument, what + ": expected one of " + std::to_string(cuda().deviceCount) +
+                                                " CUDA devices, found cuda:" + std::to_string(index));
   }
 }
 

@@ -9,7 +9,18 @@
 namespace torchkeep::engine {
 
 /// Codes of docs/errors.md that the engine can raise. `codeName` gives the public spelling (`ERR_...`).
-enum class ErrorCode { InvalidArgument, Disposed, Busy, Aborted, Torch, OutOfMemory, Data, CheckpointCorrupt, CheckpointMissing, CheckpointWrite };
+enum class ErrorCode {
+  InvalidArgument,
+  Disposed,
+  Busy,
+  Aborted,
+  Torch,
+  OutOfMemory,
+  Data,
+  CheckpointCorrupt,
+  CheckpointMissing,
+  CheckpointWrite
+};
 
 const char* codeName(ErrorCode code) noexcept;
 
@@ -25,7 +36,8 @@ class Error : public std::runtime_error {
   ErrorCode code_;
 };
 
-/// Classifies any exception by type (never by its text): Error as it is, c10::OutOfMemoryError, std::bad_alloc, c10::Error (short text), others.
+/// Classifies any exception by type (never by its text): Error as it is, c10::OutOfMemoryError, std::bad_alloc,
+/// c10::Error (short text), others.
 Error translate(const std::exception_ptr& failure) noexcept;
 
 }  // namespace torchkeep::engine

@@ -27,12 +27,18 @@ constexpr size_t kTransferBytes = size_t{1} << 30;
   throw Error(code, path + ": cannot " + action + ": " + std::generic_category().message(errno));
 }
 
-std::filesystem::path native(const std::string& path) { return std::filesystem::path(std::u8string(path.begin(), path.end())); }
+std::filesystem::path native(const std::string& path) {
+  return std::filesystem::path(std::u8string(path.begin(), path.end()));
+}
 
 #ifdef _WIN32
-int openToCreate(const std::string& path) { return _wopen(native(path).c_str(), _O_CREAT | _O_EXCL | _O_WRONLY | _O_BINARY, _S_IREAD | _S_IWRITE); }
+int openToCreate(const std::string& path) {
+  return _wopen(native(path).c_str(), _O_CREAT | _O_EXCL | _O_WRONLY | _O_BINARY, _S_IREAD | _S_IWRITE);
+}
 int openToRead(const std::string& path) { return _wopen(native(path).c_str(), _O_RDONLY | _O_BINARY); }
-int64_t writeSome(int descriptor, const void* data, size_t size) { return _write(descriptor, data, static_cast<unsigned>(size)); }
+int64_t writeSome(int descriptor, const void* data, size_t size) {
+  return _write(descriptor, data, static_cast<unsigned>(size));
+}
 int64_t readSome(int descriptor, void* data, size_t size, uint64_t offset) {
   if (_lseeki64(descriptor, static_cast<int64_t>(offset), SEEK_SET) < 0) return -1;
   return _read(descriptor, data, static_cast<unsigned>(size));
@@ -40,10 +46,14 @@ int64_t readSome(int descriptor, void* data, size_t size, uint64_t offset) {
 int syncFile(int descriptor) { return _commit(descriptor); }
 int closeFile(int descriptor) { return _close(descriptor); }
 #else
-int openToCreate(const std::string& path) { return ::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666); }
+int openToCreate(const std::string& path) {
+  return ::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+}
 int openToRead(const std::string& path) { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }
 int64_t writeSome(int descriptor, const void* data, size_t size) { return ::write(descriptor, data, size); }
-int64_t readSome(int descriptor, void* data, size_t size, uint64_t offset) { return ::pread(descriptor, data, size, static_cast<off_t>(offset)); }
+int64_t readSome(int descriptor, void* data, size_t size, uint64_t offset) {
+  return ::pread(descriptor, data, size, static_cast<off_t>(offset));
+}
 #ifdef __APPLE__
 int syncFile(int descriptor) { return fcntl(descriptor, F_FULLFSYNC) == -1 ? fsync(descriptor) : 0; }
 #else
@@ -100,7 +110,7 @@ uint64_t File::sizeBytes() const {
   if (size < 0) fail(ErrorCode::CheckpointMissing, path_, "read the file's size");
   return static_cast<uint64_t>(size);
 #else
-  struct stat status {};
+  struct stat status{};
   if (fstat(descriptor_, &status) != 0) fail(ErrorCode::CheckpointMissing, path_, "read the file's size");
   if (!S_ISREG(status.st_mode)) throw Error(ErrorCode::CheckpointMissing, path_ + ": expected a regular file");
   return static_cast<uint64_t>(status.st_size);
@@ -114,8 +124,8 @@ void File::read(void* data, size_t size, uint64_t offset) const {
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) fail(ErrorCode::CheckpointCorrupt, path_, "read");
     if (count == 0) {
-      throw Error(ErrorCode::CheckpointCorrupt,
-                  path_ + ": the file ends at byte " + std::to_string(offset) + " with " + std::to_string(size) + " bytes still expected");
+      throw Error(ErrorCode::CheckpointCorrupt, path_ + ": the file ends at byte " + std::to_string(offset) + " with " +
+                                                    std::to_string(size) + " bytes still expected");
     }
     bytes += count;
     offset += static_cast<uint64_t>(count);

@@ -29,7 +29,8 @@ MemoryStats memoryStats(const std::string& name) {
   if (!allocator.initialized()) return {};  // nothing was allocated there yet
   const auto stats = allocator.getDeviceStats(device.has_index() ? device.index() : 0);
   const auto aggregate = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-  return {stats.allocated_bytes[aggregate].current, stats.reserved_bytes[aggregate].current, stats.allocated_bytes[aggregate].peak};
+  return {stats.allocated_bytes[aggregate].current, stats.reserved_bytes[aggregate].current,
+          stats.allocated_bytes[aggregate].peak};
 }
 
 void emptyCache(const std::string& name) {

@@ -6,7 +6,8 @@
 
 namespace torchkeep::engine {
 
-/// Installs the caching CPU allocator (cpu_allocator.cpp) for the whole process, once; before any tensor exists. Any thread.
+/// Installs the caching CPU allocator (cpu_allocator.cpp) for the whole process, once; before any tensor exists. Any
+/// thread.
 void installCpuAllocator();
 
 struct MemoryStats {

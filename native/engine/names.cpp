@@ -71,14 +71,19 @@ std::string nameIn(const Table<T, N>& table, T value, const char* kind) {
   for (const auto& [entry, known] : table) {
     if (value == known) return entry;
   }
-  throw Error(ErrorCode::InvalidArgument, std::string(kind) + " number " + std::to_string(static_cast<int>(value)) + " of LibTorch has no name here");
+  throw Error(ErrorCode::InvalidArgument, std::string(kind) + " number " + std::to_string(static_cast<int>(value)) +
+                                              " of LibTorch has no name here");
 }
 
 }  // namespace
 
-c10::ScalarType parseDtype(const std::string& name, const std::string& what) { return parse(kDtypes, name, what, "a dtype"); }
+c10::ScalarType parseDtype(const std::string& name, const std::string& what) {
+  return parse(kDtypes, name, what, "a dtype");
+}
 std::string dtypeName(c10::ScalarType dtype) { return nameIn(kDtypes, dtype, "dtype"); }
-c10::Layout parseLayout(const std::string& name, const std::string& what) { return parse(kLayouts, name, what, "a layout"); }
+c10::Layout parseLayout(const std::string& name, const std::string& what) {
+  return parse(kLayouts, name, what, "a layout");
+}
 std::string layoutName(c10::Layout layout) { return nameIn(kLayouts, layout, "layout"); }
 c10::MemoryFormat parseMemoryFormat(const std::string& name, const std::string& what) {
   return parse(kMemoryFormats, name, what, "a memory format");
@@ -90,7 +95,8 @@ c10::Device parseDevice(const std::string& name, const std::string& what) {
   try {
     device = c10::Device(name);
   } catch (const c10::Error&) {
-    throw Error(ErrorCode::InvalidArgument, what + ": expected a device such as 'cpu' or 'cuda:0', found '" + name + "'");
+    throw Error(ErrorCode::InvalidArgument,
+                what + ": expected a device such as 'cpu' or 'cuda:0', found '" + name + "'");
   }
   if (device.is_cuda()) requireCuda(device.has_index() ? device.index() : 0, what);
   return device;

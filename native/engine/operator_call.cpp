@@ -13,20 +13,22 @@ namespace torchkeep::engine {
 namespace {
 
 /// The arguments in schema order: positional ones, then those by name; the rest are null and take their defaults.
-std::vector<const Value*> placeArguments(const OperatorCall& call, const c10::FunctionSchema& schema, const std::string& name) {
+std::vector<const Value*> placeArguments(const OperatorCall& call, const c10::FunctionSchema& schema,
+                                         const std::string& name) {
   const auto& arguments = schema.arguments();
   std::vector<const Value*> placed(arguments.size(), nullptr);
   for (size_t i = 0; i < call.args.size(); i++) {
     if (i >= arguments.size() || arguments[i].kwarg_only()) {
-      throw Error(ErrorCode::InvalidArgument, name + ": expected at most " + std::to_string(i) + " positional arguments, found " +
-                                                  std::to_string(call.args.size()));
+      throw Error(ErrorCode::InvalidArgument, name + ": expected at most " + std::to_string(i) +
+                                                  " positional arguments, found " + std::to_string(call.args.size()));
     }
     placed[i] = &call.args[i];
   }
   for (const auto& [key, value] : call.kwargs) {
     const auto index = schema.argumentIndexWithName(key);
     if (!index.has_value()) throw Error(ErrorCode::InvalidArgument, name + ": there is no argument '" + key + "'");
-    if (placed[*index] != nullptr) throw Error(ErrorCode::InvalidArgument, name + ": argument '" + key + "' is given twice");
+    if (placed[*index] != nullptr)
+      throw Error(ErrorCode::InvalidArgument, name + ": argument '" + key + "' is given twice");
     placed[*index] = &value;
   }
   for (size_t i = 0; i < arguments.size(); i++) {
@@ -45,8 +47,9 @@ void refuseBusyTensors(const Value& value, const std::string& name, Access acces
   for (const Value& element : *list) refuseBusyTensors(element, name, access);
 }
 
-/// Whether the operator is to draw from the environment's default generator: it was given no generator of its own, or that very one.
-/// In the latter case the argument is cleared, so that ATen takes the default generator, which then is in the place of ours.
+/// Whether the operator is to draw from the environment's default generator: it was given no generator of its own, or
+/// that very one. In the latter case the argument is cleared, so that ATen takes the default generator, which then is
+/// in the place of ours.
 bool usesDefaultGenerator(torch::jit::Stack& stack, const GeneratorPtr& defaultGenerator) {
   bool other = false;
   for (c10::IValue& argument : stack) {
@@ -63,7 +66,8 @@ bool usesDefaultGenerator(torch::jit::Stack& stack, const GeneratorPtr& defaultG
 void run(const c10::OperatorHandle& op, torch::jit::Stack& stack, const GeneratorPtr& defaultGenerator) {
   if (drawsRandomNumbers(op) && usesDefaultGenerator(stack, defaultGenerator)) {
     if (isGeneratorBusy(defaultGenerator)) {
-      throw Error(ErrorCode::Busy, operatorName(op) + ": the default generator is in use by a running session; await it first");
+      throw Error(ErrorCode::Busy,
+                  operatorName(op) + ": the default generator is in use by a running session; await it first");
     }
     const ScopedDefaultGenerator scope(defaultGenerator);
     op.callBoxed(stack);
@@ -122,8 +126,10 @@ OperatorSchema operatorSchema(const std::string& op, const std::string& overload
   OperatorSchema result;
   for (const c10::Argument& argument : handle.schema().arguments()) {
     std::optional<Value> defaultValue;
-    if (argument.default_value().has_value()) defaultValue = fromIValue(*argument.default_value(), argument.real_type().get());
-    result.arguments.push_back({argument.name(), argument.real_type()->str(), argument.kwarg_only(), std::move(defaultValue)});
+    if (argument.default_value().has_value())
+      defaultValue = fromIValue(*argument.default_value(), argument.real_type().get());
+    result.arguments.push_back(
+        {argument.name(), argument.real_type()->str(), argument.kwarg_only(), std::move(defaultValue)});
   }
   for (const c10::Argument& argument : handle.schema().returns()) result.returns.push_back(argument.real_type()->str());
   return result;

@@ -12,7 +12,8 @@
 namespace torchkeep::engine {
 namespace {
 
-/// Guards ATen's one default CPU generator of the process. Never destroyed: threads may still draw while the process exits.
+/// Guards ATen's one default CPU generator of the process. Never destroyed: threads may still draw while the process
+/// exits.
 std::mutex& defaultGeneratorMutex() {
   static auto* mutex = new std::mutex();
   return *mutex;
@@ -58,8 +59,8 @@ void setGeneratorState(const GeneratorPtr& generator, const std::vector<uint8_t>
   // get_state makes a byte tensor of the right size to fill.
   at::Tensor bytes = generator->value.get_state();
   if (state.size() != static_cast<size_t>(bytes.numel())) {
-    throw Error(ErrorCode::InvalidArgument,
-                "generator state: expected " + std::to_string(bytes.numel()) + " bytes, found " + std::to_string(state.size()));
+    throw Error(ErrorCode::InvalidArgument, "generator state: expected " + std::to_string(bytes.numel()) +
+                                                " bytes, found " + std::to_string(state.size()));
   }
   std::memcpy(bytes.mutable_data_ptr<uint8_t>(), state.data(), state.size());
   try {
@@ -69,7 +70,8 @@ void setGeneratorState(const GeneratorPtr& generator, const std::vector<uint8_t>
   }
 }
 
-ScopedDefaultGenerator::ScopedDefaultGenerator(GeneratorPtr generator) : generator_(std::move(generator)), lock_(defaultGeneratorMutex()) {
+ScopedDefaultGenerator::ScopedDefaultGenerator(GeneratorPtr generator)
+    : generator_(std::move(generator)), lock_(defaultGeneratorMutex()) {
   copyState(implementation(generator_->value), implementation(at::detail::getDefaultCPUGenerator()));
 }
 

@@ -18,8 +18,9 @@ void manualSeed(const GeneratorPtr& generator, uint64_t seed);
 std::vector<uint8_t> getGeneratorState(const GeneratorPtr& generator);
 void setGeneratorState(const GeneratorPtr& generator, const std::vector<uint8_t>& state);
 
-/// While it lives, the process-wide default CPU generator continues from `generator`'s state; at the end the new state goes back to
-/// `generator`. Holds one process-wide mutex, so that eager calls and sessions of all environments take turns.
+/// While it lives, the process-wide default CPU generator continues from `generator`'s state; at the end the new state
+/// goes back to `generator`. Holds one process-wide mutex, so that eager calls and sessions of all environments take
+/// turns.
 class ScopedDefaultGenerator {
  public:
   explicit ScopedDefaultGenerator(GeneratorPtr generator);

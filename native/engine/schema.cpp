@@ -25,7 +25,9 @@ std::string describe(const Value& value) {
       return text.data();
     }
     std::string operator()(const std::complex<double>&) const { return "a complex number"; }
-    std::string operator()(const std::string& value) const { return value.size() <= 60 ? "'" + value + "'" : "a long string"; }
+    std::string operator()(const std::string& value) const {
+      return value.size() <= 60 ? "'" + value + "'" : "a long string";
+    }
     std::string operator()(const TensorPtr& value) const {
       return "a tensor of " + dtypeName(value->value.scalar_type()) + " " + c10::str(value->value.sizes());
     }
@@ -52,7 +54,8 @@ bool isIntegral(double number) { return std::trunc(number) == number && std::abs
 
 int64_t toInt(const Value& value, const Place& place) {
   if (const auto* integer = std::get_if<int64_t>(&value)) return *integer;
-  if (const auto* number = std::get_if<double>(&value); number != nullptr && isIntegral(*number)) return static_cast<int64_t>(*number);
+  if (const auto* number = std::get_if<double>(&value); number != nullptr && isIntegral(*number))
+    return static_cast<int64_t>(*number);
   place.reject("an integer", value);
 }
 
@@ -76,8 +79,8 @@ at::Scalar toScalar(const Value& value, const Place& place) {
 
 at::Tensor toTensor(const Value& value, const Place& place) {
   if (const auto* tensor = std::get_if<TensorPtr>(&value)) return (*tensor)->value;
-  if (std::holds_alternative<double>(value) || std::holds_alternative<int64_t>(value) || std::holds_alternative<bool>(value) ||
-      std::holds_alternative<std::complex<double>>(value)) {
+  if (std::holds_alternative<double>(value) || std::holds_alternative<int64_t>(value) ||
+      std::holds_alternative<bool>(value) || std::holds_alternative<std::complex<double>>(value)) {
     return at::native::wrapped_scalar_tensor(toScalar(value, place));
   }
   place.reject("a tensor or a number", value);
@@ -97,7 +100,9 @@ c10::IValue convertList(const Value& value, const c10::ListType& real, const c10
   // The dispatcher's lists of symbolic ints accept plain ints.
   const bool symbolic = boxedElement->kind() == c10::TypeKind::SymIntType;
   c10::impl::GenericList result(symbolic ? c10::TypePtr(c10::IntType::get()) : boxedElement);
-  const auto convertElement = [&](const Value& element) { return convert(element, *real.getElementType(), *boxedElement, place); };
+  const auto convertElement = [&](const Value& element) {
+    return convert(element, *real.getElementType(), *boxedElement, place);
+  };
   if (const auto* list = std::get_if<List>(&value)) {
     result.reserve(list->size());
     for (const Value& element : *list) result.push_back(convertElement(element));
@@ -180,7 +185,8 @@ c10::OperatorHandle findOperator(const std::string& op, const std::string& overl
   const auto found = c10::Dispatcher::singleton().findSchema({op, overload == "default" ? "" : overload});
   if (!found.has_value()) {
     const std::string name = overload.empty() ? op : op + "." + overload;
-    throw Error(ErrorCode::InvalidArgument, "there is no operator " + name + " (expected a schema name such as aten::add.Tensor)");
+    throw Error(ErrorCode::InvalidArgument,
+                "there is no operator " + name + " (expected a schema name such as aten::add.Tensor)");
   }
   return *found;
 }
@@ -191,18 +197,21 @@ bool drawsRandomNumbers(const c10::OperatorHandle& op) { return op.hasTag(at::Ta
 
 c10::IValue toIValue(const Value& value, const c10::Argument& argument, const c10::OperatorHandle& op) {
   const c10::Type& real = *argument.real_type();
-  if (value.isNull() && real.kind() != c10::TypeKind::OptionalType && argument.default_value().has_value()) return *argument.default_value();
+  if (value.isNull() && real.kind() != c10::TypeKind::OptionalType && argument.default_value().has_value())
+    return *argument.default_value();
   return convert(value, real, *argument.type(), Place{op, argument});
 }
 
 Value fromIValue(const c10::IValue& value, const c10::Type* type) {
-  if (type != nullptr && type->kind() == c10::TypeKind::OptionalType) type = type->expectRef<c10::OptionalType>().getElementType().get();
+  if (type != nullptr && type->kind() == c10::TypeKind::OptionalType)
+    type = type->expectRef<c10::OptionalType>().getElementType().get();
   if (value.isNone()) return {};
   if (value.isTensor()) return value.toTensor().defined() ? Value(wrap(value.toTensor())) : Value();
   if (value.isBool()) return value.toBool();
   if (value.isInt()) return fromInt(value.toInt(), type);
   if (value.isDouble()) return value.toDouble();
-  if (value.isComplexDouble()) return std::complex<double>(value.toComplexDouble().real(), value.toComplexDouble().imag());
+  if (value.isComplexDouble())
+    return std::complex<double>(value.toComplexDouble().real(), value.toComplexDouble().imag());
   if (value.isString()) return value.toStringRef();
   if (value.isDevice()) return value.toDevice().str();
   if (value.isGenerator()) return wrapGenerator(value.toGenerator());

@@ -16,7 +16,9 @@ void* loadLibrary(const std::string& path, std::string& error) {
   return library;
 }
 
-void* findSymbol(void* library, const char* name) { return reinterpret_cast<void*>(GetProcAddress(static_cast<HMODULE>(library), name)); }
+void* findSymbol(void* library, const char* name) {
+  return reinterpret_cast<void*>(GetProcAddress(static_cast<HMODULE>(library), name));
+}
 
 std::string libraryOf(const void* address) {
   HMODULE module = nullptr;

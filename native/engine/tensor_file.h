@@ -1,5 +1,5 @@
-// Tensor files: one call streams a planned file out, one maps checked byte ranges of a file in. TypeScript (`src/format`) plans and parses; here are
-// only bytes. No torch, no napi in this header.
+// Tensor files: one call streams a planned file out, one maps checked byte ranges of a file in. TypeScript
+// (`src/format`) plans and parses; here are only bytes. No torch, no napi in this header.
 #pragma once
 
 #include <cstdint>
@@ -32,11 +32,12 @@ struct WrittenFile {
   std::vector<uint32_t> crc32;
 };
 
-/// Checks ranges, slots and whether the tensors are free. Throws Error(InvalidArgument or Busy) before anything is written. JavaScript thread.
+/// Checks ranges, slots and whether the tensors are free. Throws Error(InvalidArgument or Busy) before anything is
+/// written. JavaScript thread.
 void checkParts(const std::vector<FilePart>& parts);
 
-/// Creates `path` exclusively and writes the parts, which checkParts has passed. Durable when it returns, if `fsync`. After a failure the file is
-/// removed and Error(CheckpointWrite) names path and reason. Any thread.
+/// Creates `path` exclusively and writes the parts, which checkParts has passed. Durable when it returns, if `fsync`.
+/// After a failure the file is removed and Error(CheckpointWrite) names path and reason. Any thread.
 WrittenFile writeTensorFile(const std::string& path, std::vector<FilePart>& parts, bool fsync);
 
 /// `MapTensorFileOptions` of lib/contract.ts.
@@ -60,7 +61,8 @@ struct TensorFileMap {
   bool map;
 };
 
-/// Makes the tensors; those of one storage share it. Throws Error: CheckpointMissing, CheckpointCorrupt (with `storage`), InvalidArgument. Any thread.
+/// Makes the tensors; those of one storage share it. Throws Error: CheckpointMissing, CheckpointCorrupt (with
+/// `storage`), InvalidArgument. Any thread.
 std::vector<TensorPtr> mapTensorFile(const TensorFileMap& file);
 
 }  // namespace torchkeep::engine

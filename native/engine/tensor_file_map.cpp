@@ -29,7 +29,8 @@ void checkCrc(const TensorFileMap& file, size_t storage, uint32_t found) {
   corrupt(file, storage, "expected CRC-32 " + std::to_string(*expected) + ", found " + std::to_string(found));
 }
 
-/// Whether a tensor of the storage would be read at addresses that its dtype does not allow; such a range is copied instead of mapped.
+/// Whether a tensor of the storage would be read at addresses that its dtype does not allow; such a range is copied
+/// instead of mapped.
 bool isAligned(const TensorFileMap& file, size_t storage) {
   return std::all_of(file.tensors.begin(), file.tensors.end(), [&](const TensorFileMap::Tensor& tensor) {
     return static_cast<size_t>(tensor.storage) != storage ||
@@ -56,14 +57,18 @@ c10::Storage mapStorage(const TensorFileMap& file, const std::shared_ptr<uint8_t
   const TensorFileMap::Storage& range = file.storages[index];
   uint8_t* data = map.get() + range.offsetBytes;
   if (range.crc32.has_value()) checkCrc(file, index, crc32(0, data, range.sizeBytes));
-  c10::DataPtr pointer(data, new std::shared_ptr<uint8_t>(map), [](void* owner) { delete static_cast<std::shared_ptr<uint8_t>*>(owner); },
-                       c10::Device(c10::kCPU));
+  c10::DataPtr pointer(
+      data, new std::shared_ptr<uint8_t>(map),
+      [](void* owner) { delete static_cast<std::shared_ptr<uint8_t>*>(owner); }, c10::Device(c10::kCPU));
   return {c10::Storage::use_byte_size_t(), range.sizeBytes, std::move(pointer), nullptr, /*resizable=*/false};
 }
 
-/// Bytes of the storage that a tensor reaches, 0 for an empty one. Throws where a number is negative or the arithmetic overflows.
+/// Bytes of the storage that a tensor reaches, 0 for an empty one. Throws where a number is negative or the arithmetic
+/// overflows.
 uint64_t reach(const TensorFileMap::Tensor& tensor, uint64_t itemSize, const std::string& name) {
-  const auto reject = [&name](const std::string& reason) { throw Error(ErrorCode::InvalidArgument, name + ": " + reason); };
+  const auto reject = [&name](const std::string& reason) {
+    throw Error(ErrorCode::InvalidArgument, name + ": " + reason);
+  };
   if (tensor.sizes.size() != tensor.strides.size()) reject("sizes and strides differ in length");
   if (tensor.storageOffset < 0) reject("storageOffset is negative");
   int64_t count = 1;
@@ -75,7 +80,8 @@ uint64_t reach(const TensorFileMap::Tensor& tensor, uint64_t itemSize, const std
     if (size < 0 || stride < 0) reject("a size or a stride is negative");
     if (__builtin_mul_overflow(count, size, &count)) reject("sizes overflow 64 bits");
     if (size == 0) continue;
-    if (__builtin_mul_overflow(size - 1, stride, &span) || __builtin_add_overflow(last, span, &last)) reject("strides overflow 64 bits");
+    if (__builtin_mul_overflow(size - 1, stride, &span) || __builtin_add_overflow(last, span, &last))
+      reject("strides overflow 64 bits");
   }
   if (count == 0) return 0;
   uint64_t bytes = 0;
@@ -87,7 +93,8 @@ TensorPtr makeTensor(const TensorFileMap& file, const std::vector<c10::Storage>&
   const TensorFileMap::Tensor& tensor = file.tensors[index];
   const c10::ScalarType dtype = parseDtype(tensor.dtype, "mapTensorFile: dtype");
   at::Tensor result = at::detail::empty_cpu({0}, dtype);
-  return wrap(result.set_(storages[static_cast<size_t>(tensor.storage)], tensor.storageOffset, tensor.sizes, tensor.strides));
+  return wrap(
+      result.set_(storages[static_cast<size_t>(tensor.storage)], tensor.storageOffset, tensor.sizes, tensor.strides));
 }
 
 void checkTensors(const TensorFileMap& file) {
@@ -95,18 +102,20 @@ void checkTensors(const TensorFileMap& file) {
     const TensorFileMap::Tensor& tensor = file.tensors[i];
     const std::string name = "mapTensorFile: tensors[" + std::to_string(i) + "]";
     if (tensor.storage < 0 || static_cast<size_t>(tensor.storage) >= file.storages.size()) {
-      throw Error(ErrorCode::InvalidArgument, name + ": storage: expected an index below " + std::to_string(file.storages.size()) + ", found " +
+      throw Error(ErrorCode::InvalidArgument, name + ": storage: expected an index below " +
+                                                  std::to_string(file.storages.size()) + ", found " +
                                                   std::to_string(tensor.storage));
     }
     const c10::ScalarType dtype = parseDtype(tensor.dtype, name + ": dtype");
     if (c10::isQIntType(dtype)) {
-      throw Error(ErrorCode::InvalidArgument, name + ": dtype: map the integers of " + tensor.dtype + " and make the quantized tensor from them");
+      throw Error(ErrorCode::InvalidArgument,
+                  name + ": dtype: map the integers of " + tensor.dtype + " and make the quantized tensor from them");
     }
     const uint64_t bytes = reach(tensor, c10::elementSize(dtype), name);
     const uint64_t available = file.storages[static_cast<size_t>(tensor.storage)].sizeBytes;
     if (bytes > available) {
-      throw Error(ErrorCode::InvalidArgument, name + ": expected an extent within the storage's " + std::to_string(available) +
-                                                  " bytes, found " + std::to_string(bytes));
+      throw Error(ErrorCode::InvalidArgument, name + ": expected an extent within the storage's " +
+                                                  std::to_string(available) + " bytes, found " + std::to_string(bytes));
     }
   }
 }
@@ -115,8 +124,9 @@ void checkStorages(const TensorFileMap& file, uint64_t fileSize) {
   for (size_t i = 0; i < file.storages.size(); i++) {
     const auto& [offset, size, crc] = file.storages[i];
     if (offset > fileSize || size > fileSize - offset) {
-      corrupt(file, i, "expected " + std::to_string(size) + " bytes at " + std::to_string(offset) + ", found a file of " +
-                           std::to_string(fileSize) + " bytes");
+      corrupt(file, i,
+              "expected " + std::to_string(size) + " bytes at " + std::to_string(offset) + ", found a file of " +
+                  std::to_string(fileSize) + " bytes");
     }
   }
 }

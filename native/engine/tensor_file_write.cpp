@@ -24,11 +24,13 @@ std::string partName(size_t index) { return "writeTensorFile: parts[" + std::to_
 
 void checkStoragePart(const FilePart& part, const std::string& name) {
   const at::Tensor& tensor = part.tensor->value;
-  if (!tensor.has_storage()) throw Error(ErrorCode::InvalidArgument, name + ": the tensor has no storage (a sparse layout?)");
+  if (!tensor.has_storage())
+    throw Error(ErrorCode::InvalidArgument, name + ": the tensor has no storage (a sparse layout?)");
   const uint64_t available = tensor.storage().nbytes();
   if (part.offsetBytes > available || part.sizeBytes > available - part.offsetBytes) {
-    throw Error(ErrorCode::InvalidArgument, name + ": expected a range within the storage's " + std::to_string(available) + " bytes, found " +
-                                                std::to_string(part.sizeBytes) + " at " + std::to_string(part.offsetBytes));
+    throw Error(ErrorCode::InvalidArgument,
+                name + ": expected a range within the storage's " + std::to_string(available) + " bytes, found " +
+                    std::to_string(part.sizeBytes) + " at " + std::to_string(part.offsetBytes));
   }
   if (tensor.is_meta()) throw Error(ErrorCode::InvalidArgument, name + ": a tensor on the meta device has no values");
   refuseBusy(part.tensor, name);
@@ -46,10 +48,12 @@ uint32_t writeHost(File& file, const uint8_t* data, uint64_t size, uint32_t crc)
 uint32_t writeStorage(File& file, const FilePart& part) {
   const c10::Storage& storage = part.tensor->value.storage();
   if (part.sizeBytes == 0) return 0;
-  if (part.tensor->value.is_cpu()) return writeHost(file, static_cast<const uint8_t*>(storage.data()) + part.offsetBytes, part.sizeBytes, 0);
+  if (part.tensor->value.is_cpu())
+    return writeHost(file, static_cast<const uint8_t*>(storage.data()) + part.offsetBytes, part.sizeBytes, 0);
   const c10::NoGradGuard noGrad;
-  const at::Tensor bytes = at::empty({0}, part.tensor->value.options().dtype(at::kByte).requires_grad(false))
-                               .set_(storage, static_cast<int64_t>(part.offsetBytes), {static_cast<int64_t>(part.sizeBytes)}, {1});
+  const at::Tensor bytes =
+      at::empty({0}, part.tensor->value.options().dtype(at::kByte).requires_grad(false))
+          .set_(storage, static_cast<int64_t>(part.offsetBytes), {static_cast<int64_t>(part.sizeBytes)}, {1});
   uint32_t crc = 0;
   for (uint64_t done = 0; done < part.sizeBytes; done += kDeviceChunkBytes) {
     const uint64_t chunk = std::min(kDeviceChunkBytes, part.sizeBytes - done);
@@ -74,17 +78,20 @@ void checkParts(const std::vector<FilePart>& parts) {
     if (part.tensor) {
       checkStoragePart(part, partName(i));
       if (part.crcSlot >= parts.size() || !slots.insert(part.crcSlot).second) {
-        throw Error(ErrorCode::InvalidArgument, partName(i) + ": crcSlot: expected an unused slot below the number of parts, found " +
-                                                    std::to_string(part.crcSlot));
+        throw Error(ErrorCode::InvalidArgument,
+                    partName(i) + ": crcSlot: expected an unused slot below the number of parts, found " +
+                        std::to_string(part.crcSlot));
       }
     }
     for (const auto& [at, slot] : part.crcPatches) {
       if (!slots.contains(slot)) {
-        throw Error(ErrorCode::InvalidArgument, partName(i) + ": crcPatches: slot " + std::to_string(slot) + " is not written before this part");
+        throw Error(ErrorCode::InvalidArgument,
+                    partName(i) + ": crcPatches: slot " + std::to_string(slot) + " is not written before this part");
       }
       if (part.bytes.size() < 4 || at > part.bytes.size() - 4) {
         throw Error(ErrorCode::InvalidArgument, partName(i) + ": crcPatches: expected a place for 4 bytes within " +
-                                                    std::to_string(part.bytes.size()) + ", found " + std::to_string(at));
+                                                    std::to_string(part.bytes.size()) + ", found " +
+                                                    std::to_string(at));
       }
     }
   }

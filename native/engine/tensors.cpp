@@ -28,7 +28,8 @@ uint64_t checkedBytes(const std::vector<int64_t>& sizes, uint64_t itemSize) {
   uint64_t bytes = itemSize;
   for (const int64_t size : sizes) {
     if (size < 0 || __builtin_mul_overflow(bytes, static_cast<uint64_t>(size), &bytes)) {
-      throw Error(ErrorCode::InvalidArgument, "tensorFromData: sizes: expected non-negative sizes within 64 bits, found " + sizesText(sizes));
+      throw Error(ErrorCode::InvalidArgument,
+                  "tensorFromData: sizes: expected non-negative sizes within 64 bits, found " + sizesText(sizes));
     }
   }
   return bytes;
@@ -64,16 +65,19 @@ TensorInfo tensorInfo(const TensorPtr& tensor) {
   return info;
 }
 
-TensorPtr tensorFromData(const std::string& dtype, const std::vector<int64_t>& sizes, std::span<const uint8_t> data, const std::string& device) {
+TensorPtr tensorFromData(const std::string& dtype, const std::vector<int64_t>& sizes, std::span<const uint8_t> data,
+                         const std::string& device) {
   const c10::ScalarType type = parseDtype(dtype, "tensorFromData: dtype");
   if (c10::isQIntType(type)) {
-    throw Error(ErrorCode::InvalidArgument, "tensorFromData: dtype: a quantized tensor needs its quantizer, which raw " + dtype + " values lack");
+    throw Error(ErrorCode::InvalidArgument,
+                "tensorFromData: dtype: a quantized tensor needs its quantizer, which raw " + dtype + " values lack");
   }
   const c10::Device target = parseDevice(device, "tensorFromData: device");
   const uint64_t expected = checkedBytes(sizes, c10::elementSize(type));
   if (data.size() != expected) {
-    throw Error(ErrorCode::InvalidArgument, "tensorFromData: data: expected " + std::to_string(expected) + " bytes for " + dtype + " " +
-                                                sizesText(sizes) + ", found " + std::to_string(data.size()));
+    throw Error(ErrorCode::InvalidArgument, "tensorFromData: data: expected " + std::to_string(expected) +
+                                                " bytes for " + dtype + " " + sizesText(sizes) + ", found " +
+                                                std::to_string(data.size()));
   }
   const c10::NoGradGuard noGrad;
   at::Tensor tensor = at::detail::empty_cpu(sizes, type);
@@ -84,7 +88,8 @@ TensorPtr tensorFromData(const std::string& dtype, const std::vector<int64_t>& s
 HostData tensorToData(const TensorPtr& tensor) {
   refuseBusy(tensor, "tensorToData");
   const at::Tensor& value = tensor->value;
-  if (value.is_meta()) throw Error(ErrorCode::InvalidArgument, "tensorToData: a tensor on the meta device has no values");
+  if (value.is_meta())
+    throw Error(ErrorCode::InvalidArgument, "tensorToData: a tensor on the meta device has no values");
   const c10::NoGradGuard noGrad;
   // A conjugate or negative view keeps its values unresolved in memory.
   at::Tensor host = value.detach().resolve_conj().resolve_neg().to(c10::kCPU).contiguous();
@@ -107,8 +112,11 @@ void setTensorGrad(const TensorPtr& tensor, const TensorPtr& grad) {
   const at::Tensor& given = grad->value;
   // Python's checks in THPVariable_set_grad: ATen itself takes anything here.
   if (given.is_same(value)) throw Error(ErrorCode::InvalidArgument, "tensorGrad: a tensor cannot be its own grad");
-  if (given.scalar_type() != value.scalar_type() || given.device() != value.device() || given.sizes() != value.sizes()) {
-    const auto text = [](const at::Tensor& t) { return dtypeName(t.scalar_type()) + " " + sizesText(t.sizes().vec()) + " on " + t.device().str(); };
+  if (given.scalar_type() != value.scalar_type() || given.device() != value.device() ||
+      given.sizes() != value.sizes()) {
+    const auto text = [](const at::Tensor& t) {
+      return dtypeName(t.scalar_type()) + " " + sizesText(t.sizes().vec()) + " on " + t.device().str();
+    };
     throw Error(ErrorCode::InvalidArgument, "tensorGrad: grad: expected " + text(value) + ", found " + text(given));
   }
   value.mutable_grad() = given;

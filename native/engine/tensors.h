@@ -36,7 +36,8 @@ StorageFacts storageFacts(const TensorPtr& tensor);
 TensorInfo tensorInfo(const TensorPtr& tensor);
 
 /// Copies `data` (little-endian values of `dtype`, C order) into a new tensor.
-TensorPtr tensorFromData(const std::string& dtype, const std::vector<int64_t>& sizes, std::span<const uint8_t> data, const std::string& device);
+TensorPtr tensorFromData(const std::string& dtype, const std::vector<int64_t>& sizes, std::span<const uint8_t> data,
+                         const std::string& device);
 
 /// A tensor's values made readable in C order on the host: shares its memory when that is possible, else a copy.
 struct HostData {

@@ -1,5 +1,5 @@
-// The values that cross the native boundary, in plain C++: the binding makes them from JavaScript, the engine from IValues.
-// No torch, no napi in this header.
+// The values that cross the native boundary, in plain C++: the binding makes them from JavaScript, the engine from
+// IValues. No torch, no napi in this header.
 #pragma once
 
 #include <complex>
@@ -22,8 +22,10 @@ using List = std::vector<Value>;
 /// Keeps JavaScript's property order.
 using Dict = std::vector<std::pair<std::string, Value>>;
 
-/// A JavaScript number arrives as double: the operator's schema decides whether it is an int. A bigint arrives as int64_t.
-struct Value : std::variant<std::monostate, bool, int64_t, double, std::complex<double>, std::string, TensorPtr, GeneratorPtr, List, Dict> {
+/// A JavaScript number arrives as double: the operator's schema decides whether it is an int. A bigint arrives as
+/// int64_t.
+struct Value : std::variant<std::monostate, bool, int64_t, double, std::complex<double>, std::string, TensorPtr,
+                            GeneratorPtr, List, Dict> {
   using variant::variant;
   bool isNull() const { return index() == 0; }
 };
