@@ -31,3 +31,8 @@ export function getNumThreads(): number {
 export function setNumThreads(threads: number): void {
   addon().setNumThreads({ threads })
 }
+
+/** LibTorch at build and at run time, its folder at build time, and how the addon was built. */
+export function versions(): ReturnType<NativeAddon['versions']> {
+  return addon().versions()
+}

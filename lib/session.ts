@@ -1,0 +1,165 @@
+/** A training session: a recorded model with its loss and optimizer on a thread of its own. JavaScript owns the loop between chunks. */
+import { TorchkeepError } from '../src/format/errors.js'
+import type { BatchSource as NativeBatchSource, NativeSession, RunResult, TensorHandle } from './contract.js'
+import { addon } from './native.js'
+import type { ExportedGraph } from './nn/export-schema.js'
+import type { Module } from './nn/module.js'
+import { constantsOf } from './nn/trace.js'
+import type { Optimizer } from './optim/optimizer.js'
+import { Tensor } from './tensor.js'
+
+export type { RunResult }
+
+/** What a session is made of. */
+export interface SessionOptions {
+  /** Owns the parameters and buffers, which the session changes in place. */
+  module: Module
+  /** {@link trace} of the module in training mode. */
+  trainGraph: ExportedGraph
+  /** {@link trace} of the module in evaluation mode. */
+  evalGraph: ExportedGraph
+  /** {@link traceFunction} of the loss: the module's outputs, then the targets, to a scalar. */
+  lossGraph: ExportedGraph
+  /** Of (some of) the module's parameters; null: for evaluation only. Its state and hyperparameters go along. */
+  optimizer: Optimizer | null
+  /** Where the parameters are; theirs unless told. */
+  device?: string
+  /** Threads of the session; LibTorch's default unless told. Bits of some operators depend on it. */
+  threads?: number
+}
+
+/** Rows of whole tensors by number, or ready batches. */
+export type BatchSource =
+  | {
+      /** Model inputs, then targets, all with the same first size. */
+      tensors: readonly Tensor[]
+      /** Row numbers, cut into batches of `batchSize`; the last may be shorter. */
+      order: BigInt64Array
+      batchSize: number
+    }
+  | { batches: readonly (readonly Tensor[])[] }
+
+export type EvaluateOptions = BatchSource & {
+  /** How many leading tensors of a batch go to the model; the rest go to the loss. */
+  inputs: number
+}
+
+export type RunOptions = EvaluateOptions & {
+  /** The chunk ends after the first step past this time. */
+  maxDurationMs: number
+}
+
+export interface EvaluateResult {
+  samples: number
+  /** Mean of the losses of the batches weighted by their sizes; NaN without targets. */
+  loss: number
+  /** The model's outputs, joined over the batches. */
+  outputs: Tensor[]
+  reason: 'end' | 'paused' | 'stopped'
+}
+
+/**
+ * Made by {@link Session.create}. One operation at a time: a second one is `ERR_BUSY`. While one runs, do not touch the module's tensors nor draw random
+ * numbers.
+ */
+export class Session {
+  private constructor(
+    private readonly native: NativeSession,
+    private readonly parameterNames: ReadonlyMap<Tensor, string>,
+    private readonly optimizer: Optimizer | null,
+  ) {}
+
+  /** Compiles the graphs and starts the thread. Rejects with `ERR_INVALID_ARGUMENT` where graphs, module and optimizer do not fit. */
+  static async create(options: SessionOptions): Promise<Session> {
+    const { module, optimizer } = options
+    const parameters = module.namedParameters({ removeDuplicate: false })
+    const names = new Map<Tensor, string>([...module.namedParameters()].map(([name, parameter]) => [parameter, name]))
+    const [trainGraph, evalGraph, lossGraph] = [options.trainGraph, options.evalGraph, options.lossGraph]
+    const constants = new Map<string, Tensor>()
+    const native = await addon().createSession({
+      trainGraph: withConstants(trainGraph, 'train', constants),
+      evalGraph: withConstants(evalGraph, 'eval', constants),
+      lossGraph: withConstants(lossGraph, 'loss', constants),
+      parameters: handlesOf(parameters),
+      buffers: handlesOf(module.namedBuffers({ removeDuplicate: false })),
+      constants: handlesOf(constants),
+      optimizer: optimizer === null ? null : { ...optimizer.toNative(nameIn(names)), name: optimizer.name },
+      device: options.device ?? module.parameters()[0]?.device ?? 'cpu',
+      threads: options.threads ?? 0,
+    })
+    return new Session(native, names, optimizer)
+  }
+
+  /** Trains on a chunk of batches. Resolves when the batches are done, the time is up, or {@link pause} was called. */
+  async run(options: RunOptions): Promise<RunResult> {
+    return this.native.run({ ...toNative(options), inputs: options.inputs, maxDurationMs: options.maxDurationMs })
+  }
+
+  /** Evaluates the batches without gradients. */
+  async evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
+    const result = await this.native.evaluate({ ...toNative(options), inputs: options.inputs })
+    return { ...result, outputs: result.outputs.map((handle) => new Tensor(handle)) }
+  }
+
+  /** Hands the optimizer's hyperparameters over, after a scheduler changed them. */
+  syncOptimizer(): void {
+    if (this.optimizer === null) return
+    this.native.setParamGroups({ groups: this.optimizer.toNative(nameIn(this.parameterNames)).groups })
+  }
+
+  /** Makes `optimizer.state` refer to the session's live state, so that `optimizer.stateDict()` describes it. */
+  pullOptimizerState(): void {
+    if (this.optimizer === null) return
+    const state = this.native.optimizerState()
+    this.optimizer.state.clear()
+    for (const [parameter, name] of this.parameterNames) {
+      const own = state[name]
+      if (own === undefined) continue
+      this.optimizer.state.set(parameter, new Map(Object.entries(own).map(([key, handle]) => [key, new Tensor(handle)])))
+    }
+  }
+
+  /** Ends the running chunk after the present step. */
+  pause(): void {
+    this.native.pause()
+  }
+
+  /** Ends the session and its thread; the module keeps what it learned. Idempotent. */
+  dispose(): void {
+    this.native.dispose()
+  }
+
+  /** For `using`. */
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
+
+function toNative(source: BatchSource): NativeBatchSource {
+  if ('batches' in source) return { batches: source.batches.map((batch) => batch.map((tensor) => tensor.handle)) }
+  return { tensors: source.tensors.map((tensor) => tensor.handle), order: source.order, batchSize: source.batchSize }
+}
+
+function handlesOf(tensors: ReadonlyMap<string, Tensor>): Record<string, TensorHandle> {
+  return Object.fromEntries([...tensors].map(([name, tensor]) => [name, tensor.handle]))
+}
+
+function nameIn(names: ReadonlyMap<Tensor, string>): (parameter: Tensor) => string {
+  return (parameter) => {
+    const name = names.get(parameter)
+    if (name !== undefined) return name
+    throw new TorchkeepError('ERR_INVALID_ARGUMENT', `The optimizer has a parameter of shape [${parameter.shape.join(', ')}] that is not the module's`)
+  }
+}
+
+/** Three graphs share one table of constants, so each constant's name gets the graph's in front. */
+function withConstants(graph: ExportedGraph, prefix: string, constants: Map<string, Tensor>): Readonly<Record<string, unknown>> {
+  const own = constantsOf(graph)
+  for (const [name, tensor] of own) constants.set(`${prefix}.${name}`, tensor)
+  const inputSpecs = graph.signature.input_specs.map((spec) =>
+    'tensor_constant' in spec
+      ? { tensor_constant: { ...spec.tensor_constant, tensor_constant_name: `${prefix}.${spec.tensor_constant.tensor_constant_name}` } }
+      : spec,
+  )
+  return { ...graph, signature: { ...graph.signature, input_specs: inputSpecs } }
+}
