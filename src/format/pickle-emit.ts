@@ -8,6 +8,7 @@ export class PickleEmitter {
   #length = 0
   #memoSize = 0
   readonly #strings = new Map<string, number>()
+  readonly #storageKeys = new Map<string, number>()
   readonly #globals = new Map<string, number>()
 
   constructor() {
@@ -103,14 +104,23 @@ export class PickleEmitter {
 
   /** A `str`, memoized by its value. Lone surrogates are kept, as Python's `surrogatepass` does. */
   string(value: string): void {
-    const memoized = this.#strings.get(value)
+    this.#string(value, this.#strings)
+  }
+
+  /** The key of a storage: PyTorch makes these strings anew, so they share memo entries with each other but with no other string. */
+  storageKey(value: string): void {
+    this.#string(value, this.#storageKeys)
+  }
+
+  #string(value: string, memo: Map<string, number>): void {
+    const memoized = memo.get(value)
     if (memoized !== undefined) return this.get(memoized)
     const bytes = encodeUtf8(value)
     this.op(opcode.BINUNICODE)
     this.#u32(bytes.length)
     const at = this.#take(bytes.length)
     this.#buffer.set(bytes, at)
-    this.#strings.set(value, this.put())
+    memo.set(value, this.put())
   }
 
   /** A class or function by its module and name, memoized. */

@@ -88,6 +88,12 @@ function addSpan<Source>(
     spans.set(storage.id, { storage, dtype, beginBytes: begin, endBytes: end, key: null })
     return
   }
+  if (span.storage.sizeBytes !== storage.sizeBytes) {
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      `cannot save ${formatPath(path)}: its storage ${storage.id} has ${storage.sizeBytes} bytes here and ${span.storage.sizeBytes} elsewhere`,
+    )
+  }
   if (span.dtype !== dtype) {
     throw new TorchkeepError(
       'ERR_INVALID_ARGUMENT',

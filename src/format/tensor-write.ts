@@ -144,7 +144,7 @@ export class TensorPickler<Source> {
     emit.tuple([
       () => emit.string('storage'),
       () => emit.global(...storageClass(span.dtype)),
-      () => emit.string(key),
+      () => emit.storageKey(key),
       () => emit.string(span.storage.location),
       () => emit.int((span.endBytes - span.beginBytes) / (span.dtype === null ? 1 : dtypes[span.dtype].itemSizeBytes)),
     ])

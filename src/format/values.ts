@@ -17,7 +17,7 @@ export class Tuple<T = unknown> extends Array<T> {
   }
 
   /** `Tuple.of(0.9, 0.999)`. */
-  static override of<T>(...items: T[]): Tuple<T> {
+  static override of<T extends unknown[]>(...items: T): Tuple<T[number]> {
     return new Tuple(items)
   }
 }
