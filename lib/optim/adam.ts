@@ -10,7 +10,7 @@ export interface AdamOptions {
   /** 1e-3 unless told. */
   lr?: number
   /** How fast the running means of gradient and squared gradient forget; 0.9 and 0.999 unless told. */
-  betas?: readonly [number, number]
+  betas?: readonly number[]
   /** 1e-8 unless told. */
   eps?: number
   /** L2 penalty (Adam, 0 unless told) or decay of the weights themselves (AdamW, 0.01 unless told). */
@@ -41,7 +41,7 @@ export class Adam extends Optimizer {
 
   protected override update(parameter: Parameter, gradient: Tensor, group: ParamGroup): void {
     const { lr, betas, eps, weightDecay, amsgrad, decoupledWeightDecay } = group as ParamGroup & Required<AdamOptions>
-    const [beta1, beta2] = betas
+    const [beta1, beta2] = betas as readonly [number, number]
     const state = this.#initialised(parameter, amsgrad)
     const [stepCount, expAvg, expAvgSq] = [state.get('step'), state.get('exp_avg'), state.get('exp_avg_sq')] as [Tensor, Tensor, Tensor]
     stepCount.add_(1)
