@@ -83,11 +83,18 @@ export async function makeFolder(folder: string): Promise<void> {
   }
 }
 
-/** The first of `stem.ext`, `stem-2.ext`, `stem-3.ext`... that does not exist. */
+/**
+ * The first of `stem.ext`, `stem-2.ext`, `stem-3.ext`... that does not exist.
+ *
+ * @throws TorchkeepError `ERR_CHECKPOINT_WRITE` where the folder cannot be looked at.
+ */
 export async function freePath(stem: string, extension: string): Promise<string> {
   for (let count = 1; ; count++) {
     const path = `${stem}${count === 1 ? '' : `-${count}`}${extension}`
-    if (!(await exists(path))) return path
+    const taken = await exists(path).catch((error: unknown) => {
+      throw writeError(path, '', error)
+    })
+    if (!taken) return path
   }
 }
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { differences, Place, plain } from '../../src/checkpoint/fields.js'
 import { type Checkpoint, decodeCheckpoint, encodeCheckpoint } from '../../src/checkpoint/schema.js'
 import { trainingConfigField } from '../../src/checkpoint/training-config.js'
-import { TorchkeepError } from '../../src/format/errors.js'
+import type { TorchkeepError } from '../../src/format/errors.js'
 import { PyFloat, Tuple } from '../../src/format/values.js'
 
 const tensor = { tensor: true }

@@ -1,0 +1,11 @@
+/** `torchkeep`: the public API. Nothing else is public but `torchkeep/checkpoint` and `torchkeep/format`, which need no LibTorch. */
+export * from '../lib/index.js'
+export * from './checkpoint/index.js'
+export { OrderedDict, PyFloat, Tuple } from './format/index.js'
+export { load, type LoadOptions, save, saveArchive } from './serialization.js'
+export { ModelCheckpoint, type ModelCheckpointOptions } from './training/model-checkpoint.js'
+export type { CheckpointEvent, EpochEvent, PhaseEvent, StepEvent, TrainerEvents } from './training/events.js'
+export { type Interrupt, interruptSignal } from './training/interrupt.js'
+export { ProgressReporter } from './training/progress-reporter.js'
+export type { LossFunction } from './training/recording.js'
+export { ProgressiveTrainer, type TrainerOptions, type TrainingSummary, type TrainOptions } from './training/trainer.js'

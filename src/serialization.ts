@@ -1,0 +1,180 @@
+/** `save` and `load`: any nesting of plain values and tensors to PyTorch's `.pth` and back, through a plan of `src/format` and an executor. */
+import { type ArchiveValue, call, Parameter, saveArchive as writeArchive, Tensor } from '../lib/index.js'
+import type { DType, TensorHandle } from '../lib/contract.js'
+import { addon } from '../lib/native.js'
+import { publish } from './checkpoint/store.js'
+import {
+  type AnyTensorRecord,
+  type ByteOrigin,
+  formatPath,
+  listTensors,
+  planTorchFile,
+  readTorchFile,
+  replaceTensors,
+  StorageRecord,
+  TensorRecord,
+  topFolderOf,
+  type TorchFile,
+  type TorchFilePlan,
+  type ValuePath,
+  writePlan,
+} from './format/index.js'
+import { TorchkeepError } from './format/errors.js'
+
+/**
+ * Saves a value as `torch.save` would: it opens in Python with `torch.load(path, weights_only=True)`. Tensors that share a storage still do afterwards; of a
+ * view's storage only what the saved tensors touch is written. The file is published: written beside its final name, flushed and renamed, so an older file of this
+ * name is whole until the new one is. Tensors are read while this runs: change none before it resolves.
+ *
+ * @param value null, booleans, numbers (integral ones become ints; `PyFloat` says float), bigints, strings, Uint8Array (bytes), arrays, `Tuple`, Maps and plain objects
+ *   (dicts), `OrderedDict`, Sets, tensors, and descriptions of tensors of another file (not mixed with live tensors).
+ * @throws TorchkeepError `ERR_INVALID_ARGUMENT` naming the place of what cannot be saved; `ERR_CHECKPOINT_WRITE`.
+ */
+export async function save(path: string, value: unknown): Promise<void> {
+  const plan = planTorchFile<TensorHandle | ByteOrigin>(value, { topFolder: topFolderOf(path), describeTensor })
+  await publish(path, (temporaryPath) => execute(plan, temporaryPath))
+}
+
+/**
+ * Writes the archive of C++'s `torch::save`, for programs that call `torch::load`; published as {@link save} does. Python's `torch.load` refuses such a file: for Python
+ * use `save`. `buffers`: the names among a module's tensors that are buffers, which C++ loads apart from the parameters.
+ */
+export async function saveArchive(
+  path: string,
+  value: ArchiveValue,
+  options: { buffers?: readonly string[] } = {},
+): Promise<void> {
+  await publish(path, (temporaryPath) => writeArchive(temporaryPath, value, options))
+}
+
+/** Writes a plan: the addon where storages are live tensors, Node's fs where they are bytes or parts of other files. */
+async function execute(plan: TorchFilePlan<TensorHandle | ByteOrigin>, path: string): Promise<void> {
+  const origins = plan.parts.flatMap((part) => (part.kind === 'storage' ? [part.tensor] : []))
+  const live = origins.filter(isHandle).length
+  if (live > 0 && live < origins.length) {
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      'a file is saved from live tensors or from descriptions of another file, not from both',
+    )
+  }
+  if (live === 0) await writePlan(path, plan as TorchFilePlan<ByteOrigin>)
+  else await addon().writeTensorFile({ path, parts: (plan as TorchFilePlan<TensorHandle>).parts, fsync: false })
+}
+
+const isHandle = (origin: TensorHandle | ByteOrigin): origin is TensorHandle => 'dispose' in origin
+
+/** What a live tensor is, for the plan. */
+function describeTensor(value: object): TensorRecord<TensorHandle> | undefined {
+  if (!(value instanceof Tensor)) return undefined
+  const { dtype, sizes, strides, storageOffset, device, requiresGrad, storageId, storageSizeBytes } = value.info()
+  const isParameter = value instanceof Parameter
+  return new TensorRecord({
+    storage: new StorageRecord({
+      id: storageId,
+      dtype,
+      sizeBytes: storageSizeBytes,
+      location: device,
+      source: value.handle,
+    }),
+    dtype,
+    sizes,
+    strides,
+    storageOffset,
+    requiresGrad,
+    isParameter,
+    conj: call('is_conj', [value]) === true,
+    neg: call('is_neg', [value]) === true,
+  })
+}
+
+export interface LoadOptions {
+  /**
+   * Maps the file instead of reading it: quick for big files, and pages come in as they are touched. Changes to the tensors stay in memory. The file must not be cut short
+   * while the tensors live. Default false.
+   */
+  mmap?: boolean
+  /** Whether the CRC-32 of every tensor's bytes is checked, which `torch.load` does not do. Default true. */
+  verify?: boolean
+  /** Whether a Python float of integral value (1.0) becomes a `PyFloat` rather than the number 1, so that saving the value again gives floats. Default false. */
+  keepFloats?: boolean
+}
+
+/**
+ * Loads what `torch.load(path, weights_only=True)` loads, without running any code of the file. Tensors are on the CPU wherever they were saved; those that shared a storage do
+ * again. Dicts are Maps, lists arrays, tuples `Tuple`. Python attributes set on a tensor object are not kept.
+ *
+ * @throws TorchkeepError `ERR_CHECKPOINT_MISSING`, `_CORRUPT` (naming the tensor), `_UNSAFE`, `_UNSUPPORTED` for sparse, quantized, nested and meta tensors.
+ */
+export async function load(
+  path: string,
+  { mmap = false, verify = true, keepFloats = false }: LoadOptions = {},
+): Promise<unknown> {
+  const file = await readTorchFile(path, { keepFloats })
+  const found = listTensors(file.value).map(({ path: at, record }) => ({
+    at,
+    record: requireStrided(path, at, record),
+  }))
+  const places = new Map(file.storages.map((storage, index) => [storage.id, index]))
+  const handles = await mapTensors(file, found, {
+    mode: mmap ? 'map' : 'read',
+    storages: file.storages.map(({ source, crc32 }) => ({
+      offsetBytes: source.offsetBytes,
+      sizeBytes: source.sizeBytes,
+      crc32: verify ? crc32 : null,
+    })),
+    tensors: found.map(({ record: { storage, dtype, sizes, strides, storageOffset } }) => {
+      return { storage: places.get(storage.id) as number, dtype: dtype as DType, sizes, strides, storageOffset }
+    }),
+  })
+  const tensors = new Map(
+    found.map(({ record }, index) => [record as AnyTensorRecord, liveTensor(handles[index] as TensorHandle, record)]),
+  )
+  return replaceTensors(file.value, (record) => tensors.get(record))
+}
+
+type MapOptions = Omit<Parameters<ReturnType<typeof addon>['mapTensorFile']>[0], 'path'>
+
+/** Makes the tensors; a damaged storage is named by the first tensor over it. */
+async function mapTensors(
+  file: TorchFile,
+  found: readonly { at: ValuePath; record: TensorRecord }[],
+  options: MapOptions,
+): Promise<TensorHandle[]> {
+  try {
+    return await addon().mapTensorFile({ path: file.path, ...options })
+  } catch (error) {
+    if (!(error instanceof TorchkeepError) || !('storage' in error)) throw error
+    const storage = file.storages[error.storage as number] as StorageRecord
+    const tensor = found.find(({ record }) => record.storage === storage)
+    const where = tensor === undefined ? '' : ` of the tensor ${formatPath(tensor.at)}`
+    throw new TorchkeepError(
+      error.code,
+      `${file.path}: the record ${storage.recordName}${where} is damaged (${error.message})`,
+      { cause: error },
+    )
+  }
+}
+
+function requireStrided(path: string, at: ValuePath, record: AnyTensorRecord): TensorRecord {
+  const what = record instanceof TensorRecord ? record.className : record.kind
+  if (record instanceof TensorRecord && what === null) return record
+  throw new TorchkeepError(
+    'ERR_CHECKPOINT_UNSUPPORTED',
+    `${path}: ${formatPath(at)} is a tensor of the kind ${what}, which load() does not make yet`,
+    {
+      suggestions: ['readTorchFile of torchkeep/format describes it without loading'],
+    },
+  )
+}
+
+/** The tensor that a description and its handle mean. */
+function liveTensor(handle: TensorHandle, record: TensorRecord): Tensor {
+  let tensor = Tensor.fromHandle(handle)
+  for (const view of [...(record.conj ? ['conj'] : []), ...(record.neg ? ['_neg_view'] : [])]) {
+    const viewed = call(view, [tensor]) as Tensor
+    tensor.dispose()
+    tensor = viewed
+  }
+  if (record.isParameter) return new Parameter(tensor, { requiresGrad: record.requiresGrad })
+  return record.requiresGrad ? tensor.requiresGrad_() : tensor
+}

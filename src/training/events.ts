@@ -1,0 +1,63 @@
+/** What a trainer tells while it runs. Handlers run on the JavaScript thread between two chunks of steps. */
+import type { EpochMetrics } from '../checkpoint/schema.js'
+import type { PhaseNames } from './patterns.js'
+
+/** A phase begins, or goes on after a resume. */
+export interface PhaseEvent extends PhaseNames {
+  /** From 1. */
+  phase: number
+  phases: number
+  name: string
+  epochs: number
+  /** Epochs of the phase that a resumed run had done before. */
+  epochsDone: number
+}
+
+/** A chunk of steps (about 75 ms) is done. */
+export interface StepEvent {
+  phase: number
+  phaseName: string
+  /** Of the whole run, from 1. */
+  epoch: number
+  /** Epochs of the whole run. */
+  epochs: number
+  /** Optimizer steps of the whole run so far. */
+  step: number
+  /** Batches of the epoch so far. */
+  batch: number
+  batches: number
+  /** One for each step of the chunk. */
+  losses: Float64Array
+  /** Mean over the epoch's samples so far. */
+  meanLoss: number
+  /** Over the chunk. */
+  samplesPerSecond: number
+}
+
+/** An epoch is done and validated. */
+export interface EpochEvent extends EpochMetrics {
+  phaseName: string
+  /** Epochs of the whole run. */
+  epochs: number
+  isBest: boolean
+}
+
+/** A checkpoint is durable under all of its names. */
+export interface CheckpointEvent {
+  /** The file written. */
+  path: string
+  /** Its copies: `latest.pth` and, for the best, `best/...`. */
+  copies: readonly string[]
+  epoch: number
+  phase: number
+  step: number
+  isBest: boolean
+}
+
+/** Events of a {@link ProgressiveTrainer}, by name. */
+export interface TrainerEvents {
+  phase: [PhaseEvent]
+  step: [StepEvent]
+  epoch: [EpochEvent]
+  checkpoint: [CheckpointEvent]
+}

@@ -1,0 +1,109 @@
+/** Everything that lives as long as one phase: the recorded graphs, the optimizer, the scheduler, the native session. */
+import { lrScheduler, type Module, nn, optim, type Parameter, Session, type Tensor } from '../../lib/index.js'
+import type { ModelGraph, PhaseState } from '../checkpoint/schema.js'
+import type { OptimizerConfig, Phase, SchedulerConfig, TrainingConfig } from '../checkpoint/training-config.js'
+import type { PhaseNames } from './patterns.js'
+import { type LossFunction, recordGraphs } from './recording.js'
+
+/** The optimizers by PyTorch's names. */
+const optimizers = { SGD: optim.SGD, Adam: optim.Adam, AdamW: optim.AdamW }
+
+export class PhaseSession {
+  private constructor(
+    readonly config: Phase,
+    readonly names: PhaseNames,
+    readonly optimizer: optim.Optimizer,
+    readonly scheduler: lrScheduler.StepLR | null,
+    readonly session: Session,
+    /** For the checkpoint. */
+    readonly graph: ModelGraph,
+  ) {}
+
+  /** Records the model on an example batch, in the modes that the phase wants, and makes its session. Draws no random number. */
+  static async open(options: {
+    model: Module
+    config: Phase
+    names: PhaseNames
+    defaultOptimizer: OptimizerConfig
+    loss: LossFunction
+    /** Inputs, then the target. */
+    example: readonly Tensor[]
+    threads: number
+    /** State of an optimizer and a scheduler to go on with. */
+    restored: { optimizer: ReadonlyMap<unknown, unknown>; scheduler: ReadonlyMap<unknown, unknown> | null } | null
+  }): Promise<PhaseSession> {
+    const { model, config, names, restored } = options
+    const parameters = model.namedParameters()
+    for (const [name, parameter] of parameters) parameter.requiresGrad = names.trained.includes(name)
+    const optimizer = makeOptimizer(
+      names.trained.map((name) => parameters.get(name) as Parameter),
+      config,
+      options.defaultOptimizer,
+    )
+    const scheduler = config.scheduler === undefined ? null : makeScheduler(optimizer, config.scheduler)
+    if (restored !== null) {
+      optimizer.loadStateDict(restored.optimizer)
+      if (scheduler !== null && restored.scheduler !== null) scheduler.loadStateDict(restored.scheduler)
+    }
+    const graphs = recordGraphs(model, names.modulesInEval, options.loss, options.example)
+    const session = await Session.create({ module: model, ...graphs, optimizer, threads: options.threads })
+    return new PhaseSession(config, names, optimizer, scheduler, session, {
+      train: JSON.stringify(graphs.trainGraph),
+      eval: JSON.stringify(graphs.evalGraph),
+    })
+  }
+
+  /** For the checkpoint. */
+  get state(): PhaseState {
+    return {
+      name: this.config.name,
+      frozen: this.names.frozen,
+      groups: [this.names.trained],
+      modulesInEval: this.names.modulesInEval,
+    }
+  }
+
+  /** Rate of the (one) group. */
+  get learningRate(): number {
+    return this.optimizer.paramGroups[0]?.lr as number
+  }
+
+  /** Moves the rate on after an epoch. */
+  stepScheduler(): void {
+    if (this.scheduler === null) return
+    this.scheduler.step()
+    this.session.syncOptimizer()
+  }
+
+  /** The optimizer's `state_dict()`, over the session's live tensors. */
+  optimizerStateDict(): Map<string, unknown> {
+    this.#releaseState()
+    this.session.pullOptimizerState()
+    return this.optimizer.stateDict()
+  }
+
+  /** Ends the native session; the model keeps the weights. */
+  dispose(): void {
+    this.session.dispose()
+    this.#releaseState()
+  }
+
+  #releaseState(): void {
+    for (const state of this.optimizer.state.values()) for (const tensor of state.values()) tensor.dispose()
+  }
+}
+
+function makeOptimizer(parameters: Parameter[], phase: Phase, defaultOptimizer: OptimizerConfig): optim.Optimizer {
+  const { name, ...options } = phase.optimizer ?? defaultOptimizer
+  return new optimizers[name](parameters, { lr: phase.lr, ...options })
+}
+
+function makeScheduler(optimizer: optim.Optimizer, { stepSize, gamma }: SchedulerConfig): lrScheduler.StepLR {
+  return new lrScheduler.StepLR(optimizer, { stepSize, ...(gamma === undefined ? {} : { gamma }) })
+}
+
+/** The loss functions by the names of a training configuration. */
+export function lossFunction(name: Exclude<TrainingConfig['loss'], 'custom'>): LossFunction {
+  const criterion = name === 'mse' ? new nn.MSELoss() : new nn.CrossEntropyLoss()
+  return (output, target) => criterion.call(output, target)
+}

@@ -1,0 +1,128 @@
+/** Taking up a run where a checkpoint left it. */
+import { getRngState, type Module, setRngState, Tensor } from '../../lib/index.js'
+import { findCheckpoint } from '../checkpoint/layout.js'
+import { decodeCheckpoint, type Checkpoint } from '../checkpoint/schema.js'
+import { differences, type Plain } from '../checkpoint/fields.js'
+import type { TrainingConfig } from '../checkpoint/training-config.js'
+import { TorchkeepError } from '../format/errors.js'
+import { load } from '../serialization.js'
+import type { BatchFeed } from './feed.js'
+import type { EpochPosition } from './run-state.js'
+
+/** A checkpoint that a run goes on from. */
+export interface Restored {
+  path: string
+  checkpoint: Checkpoint<Tensor>
+}
+
+/**
+ * Reads the checkpoint that `wanted` means (`latest`, `best` or a path) and refuses one of another configuration.
+ *
+ * @param accepted paths of the training configuration that may differ, as the refusal names them.
+ * @throws TorchkeepError `ERR_CHECKPOINT_MISSING`, `ERR_CHECKPOINT_INCOMPATIBLE`, and what reading the file throws.
+ */
+export async function readCheckpoint(
+  folder: string,
+  wanted: string,
+  config: TrainingConfig,
+  accepted: readonly string[],
+): Promise<Restored> {
+  const path = await findCheckpoint(folder, wanted)
+  const checkpoint = decodeCheckpoint<Tensor>(await load(path), path)
+  const changed = differences(checkpoint.trainingConfig as unknown as Plain, config as unknown as Plain).filter(
+    (at) => !accepted.includes(at),
+  )
+  if (changed.length > 0) {
+    throw new TorchkeepError(
+      'ERR_CHECKPOINT_INCOMPATIBLE',
+      `${path} was made with another training configuration; these differ: ${changed.join(', ')}`,
+      {
+        suggestions: [`pass { accept: [${changed.map((at) => `'${at}'`).join(', ')}] } to go on with the new values`],
+      },
+    )
+  }
+  return { path, checkpoint }
+}
+
+/** Puts a checkpoint's weights into the model; a model of another shape is refused with the names that do not fit. */
+export function restoreWeights(model: Module, { path, checkpoint }: Restored): void {
+  try {
+    model.loadStateDict(checkpoint.modelStateDict as ReadonlyMap<string, Tensor>)
+  } catch (error) {
+    throw new TorchkeepError(
+      'ERR_CHECKPOINT_INCOMPATIBLE',
+      `${path} does not fit the model: ${(error as Error).message}`,
+      { cause: error },
+    )
+  }
+}
+
+/**
+ * Puts the random state back and, inside an epoch, draws the epoch's order again from the state that the generators had when it began.
+ *
+ * @returns where the epoch stands, or null between epochs.
+ * @throws TorchkeepError `ERR_CHECKPOINT_INCOMPATIBLE` where the loader has other samples or batches than the one before.
+ */
+export function restorePosition({ path, checkpoint }: Restored, feed: BatchFeed): EpochPosition | null {
+  const { dataPosition: position, rngState } = checkpoint
+  const { generator } = feed.loader
+  if ((generator === null) !== (rngState.loader === null)) {
+    const found = generator === null ? 'none' : 'one'
+    throw new TorchkeepError(
+      'ERR_CHECKPOINT_INCOMPATIBLE',
+      `${path}: the training loader had ${rngState.loader === null ? 'no' : 'a'} generator of its own, but now has ${found}`,
+    )
+  }
+  let restored: EpochPosition | null = null
+  if (position !== null) {
+    for (const field of ['numSamples', 'batchSize'] as const) {
+      if (position[field] === feed[field]) continue
+      throw new TorchkeepError(
+        'ERR_CHECKPOINT_INCOMPATIBLE',
+        `${path} stops inside an epoch with ${field} ${position[field]}, but the training loader has ${feed[field]}`,
+        {
+          suggestions: ['resume from a checkpoint made at the end of an epoch'],
+        },
+      )
+    }
+    setRngState(position.epochRngState)
+    if (position.loaderRngState !== null) generator?.setState(position.loaderRngState)
+    const epochRngState = position.epochRngState.clone()
+    const loaderRngState = position.loaderRngState?.clone() ?? null
+    restored = { ...position, epochRngState, loaderRngState, order: feed.loader.epochOrder(), batches: feed.batches }
+  }
+  setRngState(rngState.cpu)
+  if (rngState.loader !== null) generator?.setState(rngState.loader)
+  return restored
+}
+
+/** Disposes the tensors of a checkpoint that has been taken up. */
+export function release({ checkpoint }: Restored): void {
+  const { modelStateDict, optimizerStateDict, rngState, dataPosition } = checkpoint
+  for (const value of [modelStateDict, optimizerStateDict, rngState, dataPosition]) disposeTensors(value)
+}
+
+function disposeTensors(value: unknown): void {
+  if (value instanceof Tensor) value.dispose()
+  else if (value instanceof Map) for (const item of value.values()) disposeTensors(item)
+  else if (typeof value === 'object' && value !== null) for (const item of Object.values(value)) disposeTensors(item)
+}
+
+/** Begins an epoch: remembers the random state and draws the order of the samples, as making the iterator of a `DataLoader` does in Python. */
+export function beginEpoch(feed: BatchFeed): EpochPosition {
+  const { loader, batchSize, numSamples, batches } = feed
+  const epochRngState = getRngState()
+  const loaderRngState = loader.generator?.getState() ?? null
+  return {
+    batchesDone: 0,
+    batchSize,
+    numSamples,
+    epochRngState,
+    loaderRngState,
+    lossSum: 0,
+    samplesDone: 0,
+    epochTime: 0,
+    order: loader.epochOrder(),
+    batches,
+  }
+}

@@ -1,0 +1,135 @@
+/** A run resumed from any of its checkpoints ends in the bits of the run that went through. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Generator } from '../../lib/index.js'
+import { latestBestPath, latestPath } from '../../src/checkpoint/layout.js'
+import type { TorchkeepError } from '../../src/format/errors.js'
+import { assertSameBits, prepare, trainingConfig } from './fixture.js'
+
+describe('resume', function () {
+  this.timeout(120_000)
+  let folder: string
+  /** Last checkpoint of the run that went through. */
+  let whole: string
+  before(() => (folder = mkdtempSync(join(tmpdir(), 'torchkeep-resume-'))))
+  after(() => rmSync(folder, { recursive: true }))
+
+  const regular = (run: string): string[] =>
+    readdirSync(join(folder, run, 'regular')).map((name) => join(folder, run, 'regular', name))
+
+  it('gives the same bits from every step and every epoch of every phase', async () => {
+    const uninterrupted = prepare(join(folder, 'whole'), { checkpoint: { everySteps: 1 } })
+    const summary = await uninterrupted.trainer.train(uninterrupted.trainLoader, uninterrupted.valLoader)
+    whole = summary.latestCheckpointPath
+    assert.equal(summary.totalSteps, 12)
+    const files = regular('whole')
+    assert.equal(files.length, 12 + 4, 'one a step and one an epoch')
+    for (const [index, file] of files.entries()) {
+      const run = prepare(join(folder, `resumed-${index}`), { seed: 100 + index })
+      const resumed = await run.trainer.train(run.trainLoader, run.valLoader, { resumeFrom: file })
+      await assertSameBits(resumed.latestCheckpointPath, whole)
+      assert.equal(resumed.totalSteps, 12, file)
+      assert.equal(resumed.metricsHistory.length, 4, file)
+    }
+  })
+
+  it('gives the same bits where the loader has a generator of its own', async () => {
+    const first = prepare(join(folder, 'own'), {
+      checkpoint: { everySteps: 4 },
+      generator: new Generator().manualSeed(9),
+    })
+    const { latestCheckpointPath } = await first.trainer.train(first.trainLoader, first.valLoader)
+    for (const file of regular('own')) {
+      const run = prepare(join(folder, 'own-resumed'), { seed: 1, generator: new Generator() })
+      const resumed = await run.trainer.train(run.trainLoader, run.valLoader, { resumeFrom: file })
+      await assertSameBits(resumed.latestCheckpointPath, latestCheckpointPath)
+    }
+    const without = prepare(join(folder, 'own-resumed'))
+    await assert.rejects(
+      without.trainer.train(without.trainLoader, without.valLoader, { resumeFrom: latestCheckpointPath }),
+      {
+        code: 'ERR_CHECKPOINT_INCOMPATIBLE',
+        message: /had a generator of its own, but now has none/,
+      },
+    )
+  })
+
+  it('stops on a signal after the current step, durably, and goes on from latest with the same bits', async () => {
+    const stopped = join(folder, 'stopped')
+    let rejections = 0
+    for (let done = false; !done;) {
+      const run = prepare(stopped, rejections === 0 ? {} : { seed: 50 + rejections })
+      const stop = new AbortController()
+      run.trainer.once('step', () => stop.abort(new Error('enough')))
+      const resumeFrom = rejections === 0 ? {} : { resumeFrom: 'latest' }
+      const result = run.trainer.train(run.trainLoader, run.valLoader, { ...resumeFrom, signal: stop.signal })
+      done = await result.then(
+        () => true,
+        (error: TorchkeepError) => {
+          assert.equal(error.code, 'ERR_ABORTED')
+          assert.match(error.message, /after step \d+; it goes on from .*regular.*\.pth/)
+          rejections++
+          return false
+        },
+      )
+      assert.ok(rejections < 20, 'each call makes progress')
+    }
+    assert.ok(rejections >= 3, `stopped ${rejections} times`)
+    await assertSameBits(latestPath(stopped), whole)
+  })
+
+  it('does not begin under a signal that fired before', async () => {
+    const run = prepare(join(folder, 'never'))
+    await assert.rejects(run.trainer.train(run.trainLoader, run.valLoader, { signal: AbortSignal.abort() }), {
+      code: 'ERR_ABORTED',
+    })
+    assert.ok(!readdirSync(folder).includes('never'))
+  })
+
+  it('goes on from the best, and from a finished run returns at once', async () => {
+    const run = prepare(join(folder, 'whole'), { seed: 8 })
+    await run.trainer.train(run.trainLoader, run.valLoader, { resumeFrom: 'best' })
+    await assertSameBits(latestPath(join(folder, 'whole')), whole)
+    const again = prepare(join(folder, 'whole'), { seed: 9 })
+    let steps = 0
+    again.trainer.on('step', () => steps++)
+    const summary = await again.trainer.train(again.trainLoader, again.valLoader, { resumeFrom: 'latest' })
+    assert.equal(steps, 0)
+    assert.equal(summary.totalEpochs, 4)
+  })
+
+  it('refuses another configuration by its differing fields unless they are accepted', async () => {
+    const [phase1, phase2] = trainingConfig.phases
+    const config = {
+      ...trainingConfig,
+      phases: [phase1, { ...phase2, epochs: 3, lr: 0.1 }] as typeof trainingConfig.phases,
+    }
+    const run = prepare(join(folder, 'changed'), { config })
+    const resumeFrom = regular('whole').find(
+      (name) => name.includes('epoch_2_phase_1') && !name.includes('step'),
+    ) as string
+    await assert.rejects(run.trainer.train(run.trainLoader, run.valLoader, { resumeFrom, accept: ['phases[1].lr'] }), {
+      code: 'ERR_CHECKPOINT_INCOMPATIBLE',
+      message: /differ: phases\[1\]\.epochs$/,
+    })
+    const summary = await run.trainer.train(run.trainLoader, run.valLoader, {
+      resumeFrom,
+      accept: ['phases[1].lr', 'phases[1].epochs'],
+    })
+    assert.equal(summary.totalEpochs, 5)
+  })
+
+  it('says where it looked for a checkpoint that is not there', async () => {
+    const run = prepare(join(folder, 'empty'))
+    await assert.rejects(run.trainer.train(run.trainLoader, run.valLoader, { resumeFrom: 'latest' }), {
+      code: 'ERR_CHECKPOINT_MISSING',
+      message: `no checkpoint 'latest': looked for ${latestPath(join(folder, 'empty'))}`,
+    })
+    await assert.rejects(
+      run.trainer.train(run.trainLoader, run.valLoader, { resumeFrom: 'best' }),
+      (error: TorchkeepError) => error.message.includes(latestBestPath(join(folder, 'empty'))),
+    )
+  })
+})
