@@ -50,14 +50,19 @@ function* tensors(value: unknown, path = ''): Generator<[string, Tensor]> {
   else if (value instanceof Map) for (const [key, item] of value) yield* tensors(item, `${path}.${key}`)
 }
 
+function bytes(tensor: Tensor): Buffer {
+  const { buffer } = tensor.data()
+  return Buffer.from(buffer as ArrayBuffer)
+}
+
 /** Loads both checkpoints, which checks every CRC-32, and compares all tensors bit by bit; returns how many there are. */
 async function compare(left: string, right: string): Promise<number> {
   const [expected, found] = await Promise.all([load(left), load(right)])
   const others = new Map(tensors(found))
-  const bytes = (tensor: Tensor | undefined) => Buffer.from(tensor?.data().buffer ?? [])
   let count = 0
   for (const [path, tensor] of tensors(expected)) {
-    if (!bytes(tensor).equals(bytes(others.get(path))))
+    const other = others.get(path)
+    if (other === undefined || !bytes(tensor).equals(bytes(other)))
       throw new Error(`the resumed run differs from the straight one in ${path}`)
     count += 1
   }

@@ -1,7 +1,7 @@
 /** Gets LibTorch into the cache: plan, fetch, unpack into a temporary folder, check, publish under its name. */
 import { createHash, randomUUID } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, statSync } from 'node:fs'
-import { cp, mkdir, rm, writeFile } from 'node:fs/promises'
+import { existsSync, mkdirSync, readdirSync } from 'node:fs'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { TorchkeepError } from '../format/errors.js'
 import {
@@ -17,6 +17,7 @@ import {
   type Variant,
 } from './cache.js'
 import { missingNvidiaLibraries } from './elf.js'
+import { copyFile, filesBelow, librarySizes, selectTorchFiles, sumOfSizes } from './files.js'
 import { describeFolder, libraryFile } from './folder.js'
 import { cpuRequirements, cudaRequirements, resolveVariant } from './nvidia.js'
 import { download, findPip, type Pip } from './pip.js'
@@ -170,7 +171,7 @@ class Setup {
     if (this.variant === 'cuda' && cuda === null) throw notCuda(version)
     await this.#announce({ version, source: { kind: 'folder', path } })
     const files = filesBelow(path).map((file) => ({ ...file, name: `torch/${file.name}` }))
-    await this.#ensureSpace(sum(selectTorchFiles(files, this.variant)))
+    await this.#ensureSpace(sumOfSizes(selectTorchFiles(files, this.variant)))
     const kept = new Set(selectTorchFiles(files, this.variant).map((file) => file.name))
     for (const name of kept) await copyFile(join(path, name.slice('torch/'.length)), join(this.#entry, name))
     const nvidia = join(dirname(path), 'nvidia')
@@ -193,7 +194,7 @@ class Setup {
     this.#wheels.push(used)
     const wheel = await readWheel(pip.python, path)
     const files = selectTorchFiles(wheel.files, this.variant)
-    await this.#ensureSpace(sum(files))
+    await this.#ensureSpace(sumOfSizes(files))
     this.#log(`unpacking ${files.length} files`)
     await unpackWheel(pip.python, wheel, files, this.#entry)
     if (fetched) await rm(path)
@@ -218,7 +219,7 @@ class Setup {
       const files = wheel.files.filter(
         ({ name }) => name.startsWith('nvidia/') && (this.variant === 'cuda' || name.includes('/lib/')),
       )
-      await this.#ensureSpace(sum(files))
+      await this.#ensureSpace(sumOfSizes(files))
       this.#wheels.push(await identifyWheel(wheel.path, true))
       await unpackWheel(pip.python, wheel, files, this.#entry)
       await rm(wheel.path)
@@ -283,48 +284,11 @@ function pipSources(from: ReturnType<typeof readFrom> | undefined, indexUrl: str
   return from?.kind === 'wheel' ? [...index, '--find-links', dirname(from.path)] : index
 }
 
-/**
- * What a build and a run need of torch: libraries, headers, CMake's files (they tell the ABI), the version. Without CUDA its libraries stay behind
- * too, which halves the size.
- */
-export function selectTorchFiles<File extends { name: string }>(files: readonly File[], variant: Variant): File[] {
-  return files.filter(({ name }) => {
-    if (!/^torch\/(lib|include|share\/cmake)\/|^torch\/(version\.py|build-version)$|^torch\.libs\//.test(name))
-      return false
-    if (/^torch\/lib\/(lib)?torch_python\./.test(name)) return false
-    return variant === 'cuda' || !/^torch\/lib\/(lib)?(torch_cuda|c10_cuda|torch_nvshmem|caffe2_nvrtc)/.test(name)
-  })
-}
-
-function filesBelow(folder: string): { name: string; sizeBytes: number }[] {
-  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
-    .map((name) => ({
-      name: name.replaceAll('\\', '/'),
-      stat: statSync(join(folder, name), { throwIfNoEntry: false }),
-    }))
-    .filter(({ stat }) => stat?.isFile())
-    .map(({ name, stat }) => ({ name, sizeBytes: stat?.size ?? 0 }))
-}
-
-async function copyFile(from: string, to: string): Promise<void> {
-  await mkdir(dirname(to), { recursive: true })
-  await cp(from, to, { dereference: true })
-}
-
-function librarySizes(entry: string): Record<string, number> {
-  const libraries = filesBelow(entry).filter(({ name }) => /\.(so|dylib|dll)(\.[\d.]+)?$/.test(name))
-  return Object.fromEntries(libraries.map(({ name, sizeBytes }) => [name, sizeBytes]))
-}
-
 /** Tells what `--from` brought from what pip's index has under the same version. */
 function digestOf({ from, wheels, librarySizesBytes, createdAt }: Manifest): string {
   // A folder may be built anew with equal sizes, so each copy of one is an entry of its own.
   const source = wheels.length > 0 ? wheels.map(({ sha256 }) => sha256) : [from, librarySizesBytes, createdAt]
   return createHash('sha256').update(JSON.stringify(source)).digest('hex').slice(0, 8)
-}
-
-function sum(files: readonly { sizeBytes: number }[]): number {
-  return files.reduce((total, { sizeBytes }) => total + sizeBytes, 0)
 }
 
 function notCuda(version: string): TorchkeepError {
