@@ -10,7 +10,11 @@ export type ArchiveValue = Tensor | readonly Tensor[] | ReadonlyMap<string, Tens
  * Writes `torch::save`'s archive, for C++ programs that call `torch::load`. Python's `torch.load` refuses such a file under `weights_only=True`. `buffers`: the names among a
  * module's tensors that are buffers; C++ loads parameters and buffers apart.
  */
-export async function saveArchive(path: string, value: ArchiveValue, { buffers = [] }: { buffers?: readonly string[] } = {}): Promise<void> {
+export async function saveArchive(
+  path: string,
+  value: ArchiveValue,
+  { buffers = [] }: { buffers?: readonly string[] } = {},
+): Promise<void> {
   await addon().saveArchive({ path, value: toHandles(value), buffers })
 }
 
@@ -21,9 +25,13 @@ export async function saveArchive(path: string, value: ArchiveValue, { buffers =
 export async function loadArchive(path: string, { trust }: { trust: boolean }): Promise<Map<string, Tensor>> {
   // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- JavaScript callers may leave the options out or give a truthy value.
   if (trust !== true) {
-    throw new TorchkeepError('ERR_CHECKPOINT_UNSAFE', `${path} is a TorchScript archive, which only LibTorch's own reader opens, and that is unsafe on untrusted files`, {
-      suggestions: ['Pass { trust: true } if the file comes from a source you trust.'],
-    })
+    throw new TorchkeepError(
+      'ERR_CHECKPOINT_UNSAFE',
+      `${path} is a TorchScript archive, which only LibTorch's own reader opens, and that is unsafe on untrusted files`,
+      {
+        suggestions: ['Pass { trust: true } if the file comes from a source you trust.'],
+      },
+    )
   }
   const loaded = await addon().loadArchive({ path })
   return new Map(Object.entries(loaded).map(([name, handle]) => [name, new Tensor(handle)]))
@@ -32,6 +40,7 @@ export async function loadArchive(path: string, { trust }: { trust: boolean }): 
 function toHandles(value: ArchiveValue): Parameters<ReturnType<typeof addon>['saveArchive']>[0]['value'] {
   if (value instanceof Tensor) return value.handle
   if (Array.isArray(value)) return (value as readonly Tensor[]).map((item) => item.handle)
-  const entries = value instanceof Map ? [...(value as ReadonlyMap<string, Tensor>)] : Object.entries(value as Record<string, Tensor>)
+  const entries =
+    value instanceof Map ? [...(value as ReadonlyMap<string, Tensor>)] : Object.entries(value as Record<string, Tensor>)
   return Object.fromEntries(entries.map(([name, item]) => [name, item.handle]))
 }

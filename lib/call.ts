@@ -14,7 +14,8 @@ export interface GeneratorLike {
 }
 
 /** What an operator takes. */
-export type Argument = null | undefined | boolean | number | bigint | string | TensorBase | GeneratorLike | Complex | readonly Argument[]
+export type Argument =
+  null | undefined | boolean | number | bigint | string | TensorBase | GeneratorLike | Complex | readonly Argument[]
 
 /** What an operator returns; several results come as an array, nothing as null. */
 export type Result = null | boolean | number | bigint | string | Tensor | Complex | Result[]
@@ -31,7 +32,9 @@ export function call(op: string, args: readonly Argument[], kwargs: Kwargs = {})
   const recorder = activeRecorder()
   const [name, overload] = splitOperator(op)
   if (recorder === null) return run(name, overload, args, kwargs)
-  return recorder.record({ op: name, overload, args, kwargs }, (ownArgs, ownKwargs) => run(name, overload, ownArgs, ownKwargs))
+  return recorder.record({ op: name, overload, args, kwargs }, (ownArgs, ownKwargs) =>
+    run(name, overload, ownArgs, ownKwargs),
+  )
 }
 
 /** {@link call} for an operator that returns one tensor. */

@@ -15,12 +15,30 @@ export const contractVersion = 1
 
 /** PyTorch's dtype names without the `torch.` prefix, as `str(torch.float32)` prints them. */
 export type DType =
-  | 'float16' | 'bfloat16' | 'float32' | 'float64'
-  | 'int8' | 'int16' | 'int32' | 'int64'
-  | 'uint8' | 'uint16' | 'uint32' | 'uint64'
-  | 'bool' | 'complex32' | 'complex64' | 'complex128'
-  | 'float8_e4m3fn' | 'float8_e5m2' | 'float8_e4m3fnuz' | 'float8_e5m2fnuz' | 'float8_e8m0fnu'
-  | 'qint8' | 'quint8' | 'qint32'
+  | 'float16'
+  | 'bfloat16'
+  | 'float32'
+  | 'float64'
+  | 'int8'
+  | 'int16'
+  | 'int32'
+  | 'int64'
+  | 'uint8'
+  | 'uint16'
+  | 'uint32'
+  | 'uint64'
+  | 'bool'
+  | 'complex32'
+  | 'complex64'
+  | 'complex128'
+  | 'float8_e4m3fn'
+  | 'float8_e5m2'
+  | 'float8_e4m3fnuz'
+  | 'float8_e5m2fnuz'
+  | 'float8_e8m0fnu'
+  | 'qint8'
+  | 'quint8'
+  | 'qint32'
 
 declare const tensorBrand: unique symbol
 declare const generatorBrand: unique symbol
@@ -44,7 +62,8 @@ export interface GeneratorHandle {
  * refuses a fraction; a Scalar argument takes an integral number as int). dtypes, layouts, memory formats and devices travel as
  * PyTorch's names: `'float32'`, `'strided'`, `'channels_last'`, `'cuda:0'`. Integers beyond 2^53 come back as bigint.
  */
-export type Value = null | undefined | boolean | number | bigint | string | TensorHandle | GeneratorHandle | Complex | readonly Value[]
+export type Value =
+  null | undefined | boolean | number | bigint | string | TensorHandle | GeneratorHandle | Complex | readonly Value[]
 
 /** A complex Scalar. */
 export interface Complex {
@@ -121,7 +140,11 @@ export type FilePart =
 /** A checked byte range of a file and the tensors that view it. */
 export interface MapTensorFileOptions {
   path: string
-  storages: readonly { offsetBytes: number; sizeBytes: number; /** Expected CRC-32, or null: not checked. */ crc32: number | null }[]
+  storages: readonly {
+    offsetBytes: number
+    sizeBytes: number
+    /** Expected CRC-32, or null: not checked. */ crc32: number | null
+  }[]
   tensors: readonly {
     /** Index into `storages`. */
     storage: number
@@ -234,14 +257,26 @@ export interface NativeSession {
 export interface NativeAddon {
   readonly contractVersion: number
   /** LibTorch at build and at run time, its folder at build time, and what the build was. */
-  versions(): { libtorchBuild: string; libtorchRuntime: string; libtorchPath: string; napi: number; debug: boolean; config: string }
+  versions(): {
+    libtorchBuild: string
+    libtorchRuntime: string
+    libtorchPath: string
+    napi: number
+    debug: boolean
+    config: string
+  }
 
   /** Runs any operator through the c10 dispatcher, boxed, on this thread. Several results come as an array. */
   call(options: CallOptions): Value
   /** Argument names, types and defaults of an operator, from the dispatcher (`real_type()->str()` of each argument). */
   operatorSchema(options: { op: string; overload?: string }): OperatorSchema
   /** Copies a typed array (raw little-endian bytes of `dtype`, C order) into a new tensor. */
-  tensorFromData(options: { dtype: DType; sizes: readonly number[]; data: ArrayBufferView; device: string }): TensorHandle
+  tensorFromData(options: {
+    dtype: DType
+    sizes: readonly number[]
+    data: ArrayBufferView
+    device: string
+  }): TensorHandle
   /** Copies a tensor's values out, C order, from any device and stride, as raw little-endian bytes. */
   tensorToData(options: { tensor: TensorHandle }): ArrayBuffer
   tensorInfo(options: { tensor: TensorHandle }): TensorInfo
@@ -251,12 +286,20 @@ export interface NativeAddon {
   createSession(options: SessionSpec): Promise<NativeSession>
 
   /** Creates `path` exclusively, streams the parts with their CRC-32s, and with `fsync` makes the file durable. On failure the file is removed. */
-  writeTensorFile(options: { path: string; parts: readonly FilePart[]; fsync: boolean }): Promise<{ sizeBytes: number; crc32: number[] }>
+  writeTensorFile(options: {
+    path: string
+    parts: readonly FilePart[]
+    fsync: boolean
+  }): Promise<{ sizeBytes: number; crc32: number[] }>
   /** Makes tensors over byte ranges of a file that `src/format` has checked. A CRC mismatch is `ERR_CHECKPOINT_CORRUPT` with `storage` (the index) on the error. */
   mapTensorFile(options: MapTensorFileOptions): Promise<TensorHandle[]>
 
   /** `torch::save` of named tensors, nested by dots as a `torch::nn::Module` would be; or of one tensor; or of a list. */
-  saveArchive(options: { path: string; value: TensorHandle | readonly TensorHandle[] | Readonly<Record<string, TensorHandle>>; buffers?: readonly string[] }): Promise<void>
+  saveArchive(options: {
+    path: string
+    value: TensorHandle | readonly TensorHandle[] | Readonly<Record<string, TensorHandle>>
+    buffers?: readonly string[]
+  }): Promise<void>
   /** `torch::load`: LibTorch's own reader, so only for files that the caller trusts. Dotted names; a bare tensor or list has the names `'0'`, `'1'`... */
   loadArchive(options: { path: string }): Promise<Record<string, TensorHandle>>
 
@@ -272,7 +315,13 @@ export interface NativeAddon {
   /** All devices that can be used, and why CUDA cannot be (null when it can). Loads `libtorch_cuda` on the first call when it is there. */
   devices(): { devices: { device: string; name: string; totalBytes: number | null }[]; cudaUnavailable: string | null }
   /** Allocator statistics of a device, and the tensors that handles of this environment hold. */
-  memoryStats(options: { device: string }): { allocatedBytes: number; reservedBytes: number; peakAllocatedBytes: number; liveTensors: number; liveTensorBytes: number }
+  memoryStats(options: { device: string }): {
+    allocatedBytes: number
+    reservedBytes: number
+    peakAllocatedBytes: number
+    liveTensors: number
+    liveTensorBytes: number
+  }
   /** Gives cached blocks back to the system. */
   emptyCache(options: { device: string }): void
   getNumThreads(): number
@@ -285,7 +334,28 @@ export interface NativeAddon {
 
 /** Every own property of the addon, sorted. */
 export const exportNames: readonly (keyof NativeAddon)[] = [
-  'call', 'contractVersion', 'createGenerator', 'createSession', 'defaultGenerator', 'devices', 'emptyCache', 'getGeneratorState',
-  'getNumThreads', 'loadArchive', 'manualSeed', 'mapTensorFile', 'memoryStats', 'operatorSchema', 'saveArchive', 'setGeneratorState', 'setNumThreads',
-  'shutdown', 'tensorFromData', 'tensorGrad', 'tensorInfo', 'tensorToData', 'versions', 'writeTensorFile',
+  'call',
+  'contractVersion',
+  'createGenerator',
+  'createSession',
+  'defaultGenerator',
+  'devices',
+  'emptyCache',
+  'getGeneratorState',
+  'getNumThreads',
+  'loadArchive',
+  'manualSeed',
+  'mapTensorFile',
+  'memoryStats',
+  'operatorSchema',
+  'saveArchive',
+  'setGeneratorState',
+  'setNumThreads',
+  'shutdown',
+  'tensorFromData',
+  'tensorGrad',
+  'tensorInfo',
+  'tensorToData',
+  'versions',
+  'writeTensorFile',
 ]

@@ -2,7 +2,15 @@
 import { dtypes } from '../src/format/dtypes.js'
 import { TorchkeepError } from '../src/format/errors.js'
 import { callTensor, type Argument, type GeneratorLike } from './call.js'
-import { checkDType, dtypeOfArray, integerRange, isComplex, travelsAsBits, type DType, type TypedArray } from './dtype.js'
+import {
+  checkDType,
+  dtypeOfArray,
+  integerRange,
+  isComplex,
+  travelsAsBits,
+  type DType,
+  type TypedArray,
+} from './dtype.js'
 import { noGrad } from './grad-mode.js'
 import { addon } from './native.js'
 import { activeRecorder, withoutRecorder } from './recording.js'
@@ -36,13 +44,21 @@ export type TensorData = NestedValues | readonly TensorData[] | TypedArray
 export function tensor(data: TensorData, options: TensorOptions & { shape?: readonly number[] } = {}): Tensor {
   if (options.dtype !== undefined) checkDType(options.dtype)
   // Made while a graph is recorded, it is a constant of the graph.
-  const made = withoutRecorder(() => (ArrayBuffer.isView(data) ? fromTypedArray(data, options) : fromNested(data, options)))
+  const made = withoutRecorder(() =>
+    ArrayBuffer.isView(data) ? fromTypedArray(data, options) : fromNested(data, options),
+  )
   return options.requiresGrad ? made.requiresGrad_() : made
 }
 
-function fromTypedArray(data: TypedArray, { dtype, device = 'cpu', shape }: TensorOptions & { shape?: readonly number[] }): Tensor {
+function fromTypedArray(
+  data: TypedArray,
+  { dtype, device = 'cpu', shape }: TensorOptions & { shape?: readonly number[] },
+): Tensor {
   const own = dtypeOfArray(data)
-  const asBits = dtype !== undefined && (travelsAsBits(dtype) || isComplex(dtype) || dtype === 'bool') && data instanceof dtypes[dtype].array
+  const asBits =
+    dtype !== undefined &&
+    (travelsAsBits(dtype) || isComplex(dtype) || dtype === 'bool') &&
+    data instanceof dtypes[dtype].array
   const given = asBits ? dtype : own
   const length = isComplex(given) ? data.length / 2 : data.length
   const sizes = checkedShape(shape ?? [length], length)
@@ -50,7 +66,10 @@ function fromTypedArray(data: TypedArray, { dtype, device = 'cpu', shape }: Tens
   return converted(fromData(given, sizes, data, device), dtype)
 }
 
-function fromNested(data: TensorData, { dtype, device = 'cpu', shape }: TensorOptions & { shape?: readonly number[] }): Tensor {
+function fromNested(
+  data: TensorData,
+  { dtype, device = 'cpu', shape }: TensorOptions & { shape?: readonly number[] },
+): Tensor {
   const values: ScalarValue[] = []
   const sizes = flatten(data, values)
   const target = dtype ?? inferDType(values)
@@ -88,7 +107,10 @@ function flatten(data: TensorData, values: ScalarValue[]): number[] {
   const first = inner[0] ?? []
   const odd = inner.findIndex((sizes) => sizes.length !== first.length || sizes.some((size, i) => size !== first[i]))
   if (odd >= 0) {
-    throw new TorchkeepError('ERR_INVALID_ARGUMENT', `Nested arrays are ragged: element ${odd} has shape [${String(inner[odd])}], expected [${String(first)}]`)
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      `Nested arrays are ragged: element ${odd} has shape [${String(inner[odd])}], expected [${String(first)}]`,
+    )
   }
   return [items.length, ...first]
 }
@@ -116,7 +138,12 @@ function fill(values: readonly ScalarValue[], carrier: DType, target: DType): Ty
   return array
 }
 
-function toInteger(value: number | bigint | boolean, dtype: DType, position: number, [smallest, largest]: readonly [bigint, bigint]): bigint {
+function toInteger(
+  value: number | bigint | boolean,
+  dtype: DType,
+  position: number,
+  [smallest, largest]: readonly [bigint, bigint],
+): bigint {
   // A number beyond 2^53 may already have lost its last digits, so it is not taken for an integer.
   if (typeof value === 'number' && !Number.isSafeInteger(value)) throw notA(dtype, value, position)
   const integer = BigInt(value)
@@ -142,7 +169,8 @@ function checkedShape(shape: readonly number[], length: number): readonly number
 }
 
 /** `torch.empty`: values are whatever the memory holds. */
-export const empty = (size: readonly number[], options?: TensorOptions): Tensor => create('empty.memory_format', [size], options)
+export const empty = (size: readonly number[], options?: TensorOptions): Tensor =>
+  create('empty.memory_format', [size], options)
 export const zeros = (size: readonly number[], options?: TensorOptions): Tensor => create('zeros', [size], options)
 export const ones = (size: readonly number[], options?: TensorOptions): Tensor => create('ones', [size], options)
 
@@ -168,17 +196,20 @@ export const linspace = (start: number, end: number, steps: number, options?: Te
 export const eye = (n: number, options?: TensorOptions): Tensor => create('eye', [n], options)
 
 /** Uniform in [0, 1). */
-export const rand = (size: readonly number[], options?: RandomOptions): Tensor => draw('rand', [size], 'rand.generator', options)
+export const rand = (size: readonly number[], options?: RandomOptions): Tensor =>
+  draw('rand', [size], 'rand.generator', options)
 
 /** Normal with mean 0 and variance 1. */
-export const randn = (size: readonly number[], options?: RandomOptions): Tensor => draw('randn', [size], 'randn.generator', options)
+export const randn = (size: readonly number[], options?: RandomOptions): Tensor =>
+  draw('randn', [size], 'randn.generator', options)
 
 /** Integers in [low, high), int64 unless told. */
 export const randint = (low: number, high: number, size: readonly number[], options?: RandomOptions): Tensor =>
   draw('randint.low', [low, high, size], 'randint.low_generator', { dtype: 'int64', ...options })
 
 /** A permutation of 0 ... n-1, int64 unless told. */
-export const randperm = (n: number, options?: RandomOptions): Tensor => draw('randperm', [n], 'randperm.generator', { dtype: 'int64', ...options })
+export const randperm = (n: number, options?: RandomOptions): Tensor =>
+  draw('randperm', [n], 'randperm.generator', { dtype: 'int64', ...options })
 
 /** Draws 0 or 1 with the given probabilities. */
 export const bernoulli = (probabilities: Tensor, { generator }: { generator?: GeneratorLike } = {}): Tensor =>
@@ -192,7 +223,14 @@ export const stack = (tensors: readonly Tensor[], dim = 0): Tensor => callTensor
 
 /** `ifTrue` where the condition holds, else `ifFalse`. */
 export function where(condition: Tensor, ifTrue: Tensor | number, ifFalse: Tensor | number): Tensor {
-  const overload = ifTrue instanceof Tensor ? (ifFalse instanceof Tensor ? 'self' : 'ScalarOther') : ifFalse instanceof Tensor ? 'ScalarSelf' : 'Scalar'
+  const overload =
+    ifTrue instanceof Tensor
+      ? ifFalse instanceof Tensor
+        ? 'self'
+        : 'ScalarOther'
+      : ifFalse instanceof Tensor
+        ? 'ScalarSelf'
+        : 'Scalar'
   return callTensor(`where.${overload}`, [condition, ifTrue, ifFalse])
 }
 
@@ -201,11 +239,21 @@ export const zerosLike = (like: Tensor): Tensor => callTensor('zeros_like', [lik
 export const onesLike = (like: Tensor): Tensor => callTensor('ones_like', [like])
 export const emptyLike = (like: Tensor): Tensor => callTensor('empty_like', [like])
 
-function draw(op: string, args: readonly Argument[], withGenerator: string, { generator, ...options }: RandomOptions = {}): Tensor {
+function draw(
+  op: string,
+  args: readonly Argument[],
+  withGenerator: string,
+  { generator, ...options }: RandomOptions = {},
+): Tensor {
   return generator === undefined ? create(op, args, options) : create(withGenerator, args, options, { generator })
 }
 
-function create(op: string, args: readonly Argument[], { dtype, device, requiresGrad }: TensorOptions = {}, kwargs: Record<string, Argument> = {}): Tensor {
+function create(
+  op: string,
+  args: readonly Argument[],
+  { dtype, device, requiresGrad }: TensorOptions = {},
+  kwargs: Record<string, Argument> = {},
+): Tensor {
   if (dtype !== undefined) checkDType(dtype)
   // A recorded factory names its device, as torch.export's does: the executor moves it to the session's.
   const where = device ?? (activeRecorder() === null ? undefined : 'cpu')

@@ -6,7 +6,9 @@
 /** `f'{value:.{digits}f}'`. */
 export function fixed(value: number, digits: number): string {
   if (!Number.isFinite(value)) return nonFinite(value)
-  const scaled = roundedQuotient(exact(value), digits).toString().padStart(digits + 1, '0')
+  const scaled = roundedQuotient(exact(value), digits)
+    .toString()
+    .padStart(digits + 1, '0')
   const point = scaled.length - digits
   return sign(value) + scaled.slice(0, point) + (digits > 0 ? `.${scaled.slice(point)}` : '')
 }
@@ -15,7 +17,9 @@ export function fixed(value: number, digits: number): string {
 export function scientific(value: number, digits: number): string {
   if (!Number.isFinite(value)) return nonFinite(value)
   let exponent = value === 0 ? 0 : decimalExponent(value)
-  let mantissa = roundedQuotient(exact(value), digits - exponent).toString().padStart(digits + 1, '0')
+  let mantissa = roundedQuotient(exact(value), digits - exponent)
+    .toString()
+    .padStart(digits + 1, '0')
   if (mantissa.length > digits + 1) {
     exponent += 1
     mantissa = mantissa.slice(0, -1)

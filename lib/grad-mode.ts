@@ -21,9 +21,13 @@ export function enableGrad<T>(fn: () => T): T {
 
 function withGradMode<T>(enabled: boolean, fn: () => T): T {
   if (activeRecorder() !== null) {
-    throw new TorchkeepError('ERR_INVALID_ARGUMENT', 'A change of the gradient mode inside forward() cannot be recorded in a graph', {
-      suggestions: ['Use detach() to stop gradients.'],
-    })
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      'A change of the gradient mode inside forward() cannot be recorded in a graph',
+      {
+        suggestions: ['Use detach() to stop gradients.'],
+      },
+    )
   }
   const before = gradEnabled
   gradEnabled = enabled
@@ -39,8 +43,12 @@ function withGradMode<T>(enabled: boolean, fn: () => T): T {
 /** A mode that ends when `fn` returns cannot cover what an async function does later. */
 export function refusePromise(result: unknown, name: string): void {
   if (result instanceof Promise) {
-    throw new TorchkeepError('ERR_INVALID_ARGUMENT', `${name}() takes a synchronous function, but this one returned a promise`, {
-      suggestions: [`Call ${name}() around the synchronous parts.`],
-    })
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      `${name}() takes a synchronous function, but this one returned a promise`,
+      {
+        suggestions: [`Call ${name}() around the synchronous parts.`],
+      },
+    )
   }
 }

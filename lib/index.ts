@@ -20,7 +20,15 @@ export * as optim from './optim/index.js'
 export * as lrScheduler from './optim/lr-scheduler.js'
 export { Generator, getRngState, manualSeed, preserveRngState, setRngState } from './random.js'
 export { keep, liveTensors, scope } from './scope.js'
-export { Session, type BatchSource, type EvaluateOptions, type EvaluateResult, type RunOptions, type RunResult, type SessionOptions } from './session.js'
+export {
+  Session,
+  type BatchSource,
+  type EvaluateOptions,
+  type EvaluateResult,
+  type RunOptions,
+  type RunResult,
+  type SessionOptions,
+} from './session.js'
 export { mapTensorFile, writeTensorFile } from './tensor-file.js'
 export { Tensor } from './tensor.js'
 export type { NestedValues, ScalarValue } from './values.js'

@@ -72,7 +72,10 @@ export function preserveRngState<T>(fn: () => T): T {
 function stateBytes(state: Tensor): Uint8Array {
   const { dtype, sizes } = state.info()
   if (dtype !== 'uint8' || sizes.length !== 1) {
-    throw new TorchkeepError('ERR_INVALID_ARGUMENT', `A random state is ${dtype} of shape [${sizes.join(', ')}], expected uint8 of one dimension`)
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      `A random state is ${dtype} of shape [${sizes.join(', ')}], expected uint8 of one dimension`,
+    )
   }
   return state.data() as Uint8Array
 }

@@ -29,7 +29,8 @@ export function activeRecorder(): Recorder | null {
 
 /** Runs `fn` with a recorder; recordings do not nest. */
 export function withRecorder<T>(recorder: Recorder, fn: () => T): T {
-  if (active !== null) throw new TorchkeepError('ERR_BUSY', 'A graph is being recorded; a recording cannot start inside another')
+  if (active !== null)
+    throw new TorchkeepError('ERR_BUSY', 'A graph is being recorded; a recording cannot start inside another')
   active = recorder
   try {
     return fn()
@@ -52,7 +53,11 @@ export function withoutRecorder<T>(fn: () => T): T {
 /** Values are not known while a graph is recorded: a branch on one would be baked into the graph. */
 export function refuseValueWhileRecording(what: string): void {
   if (active === null) return
-  throw new TorchkeepError('ERR_INVALID_ARGUMENT', `${what} reads a tensor's values while forward() is recorded, so the graph would hold one example's values`, {
-    suggestions: ['Compute with tensors instead, for example with where() in place of an if.'],
-  })
+  throw new TorchkeepError(
+    'ERR_INVALID_ARGUMENT',
+    `${what} reads a tensor's values while forward() is recorded, so the graph would hold one example's values`,
+    {
+      suggestions: ['Compute with tensors instead, for example with where() in place of an if.'],
+    },
+  )
 }

@@ -61,6 +61,11 @@ function collect(value: unknown, owned: Set<Disposable>, found: Set<Disposable>,
     return
   }
   if (ArrayBuffer.isView(value)) return
-  const items = value instanceof Map ? value.values() : Symbol.iterator in value ? (value as Iterable<unknown>) : Object.values(value)
+  const items =
+    value instanceof Map
+      ? value.values()
+      : Symbol.iterator in value
+        ? (value as Iterable<unknown>)
+        : Object.values(value)
   for (const item of items) collect(item, owned, found, seen)
 }

@@ -115,7 +115,10 @@ export class Session {
     for (const [parameter, name] of this.parameterNames) {
       const own = state[name]
       if (own === undefined) continue
-      this.optimizer.state.set(parameter, new Map(Object.entries(own).map(([key, handle]) => [key, new Tensor(handle)])))
+      this.optimizer.state.set(
+        parameter,
+        new Map(Object.entries(own).map(([key, handle]) => [key, new Tensor(handle)])),
+      )
     }
   }
 
@@ -148,17 +151,29 @@ function nameIn(names: ReadonlyMap<Tensor, string>): (parameter: Tensor) => stri
   return (parameter) => {
     const name = names.get(parameter)
     if (name !== undefined) return name
-    throw new TorchkeepError('ERR_INVALID_ARGUMENT', `The optimizer has a parameter of shape [${parameter.shape.join(', ')}] that is not the module's`)
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      `The optimizer has a parameter of shape [${parameter.shape.join(', ')}] that is not the module's`,
+    )
   }
 }
 
 /** Three graphs share one table of constants, so each constant's name gets the graph's in front. */
-function withConstants(graph: ExportedGraph, prefix: string, constants: Map<string, Tensor>): Readonly<Record<string, unknown>> {
+function withConstants(
+  graph: ExportedGraph,
+  prefix: string,
+  constants: Map<string, Tensor>,
+): Readonly<Record<string, unknown>> {
   const own = constantsOf(graph)
   for (const [name, tensor] of own) constants.set(`${prefix}.${name}`, tensor)
   const inputSpecs = graph.signature.input_specs.map((spec) =>
     'tensor_constant' in spec
-      ? { tensor_constant: { ...spec.tensor_constant, tensor_constant_name: `${prefix}.${spec.tensor_constant.tensor_constant_name}` } }
+      ? {
+          tensor_constant: {
+            ...spec.tensor_constant,
+            tensor_constant_name: `${prefix}.${spec.tensor_constant.tensor_constant_name}`,
+          },
+        }
       : spec,
   )
   return { ...graph, signature: { ...graph.signature, input_specs: inputSpecs } }

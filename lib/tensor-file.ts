@@ -4,7 +4,11 @@ import { addon } from './native.js'
 import { Tensor } from './tensor.js'
 
 /** Creates `path` exclusively and streams the planned parts into it; with `fsync` it is durable when this resolves. On failure the file is removed. */
-export async function writeTensorFile(options: { path: string; parts: readonly FilePart[]; fsync: boolean }): Promise<{ sizeBytes: number; crc32: number[] }> {
+export async function writeTensorFile(options: {
+  path: string
+  parts: readonly FilePart[]
+  fsync: boolean
+}): Promise<{ sizeBytes: number; crc32: number[] }> {
   return addon().writeTensorFile(options)
 }
 

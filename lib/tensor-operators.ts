@@ -287,7 +287,12 @@ export abstract class TensorOperators extends TensorBase {
     return callTensor('narrow', [this, dim, start, length])
   }
   /** `start`, `end` and `step` along one dimension; negative ends count from the end, too large ones are cut, as in Python. */
-  slice({ dim = 0, start = null, end = null, step = 1 }: { dim?: number; start?: number | null; end?: number | null; step?: number } = {}): Tensor {
+  slice({
+    dim = 0,
+    start = null,
+    end = null,
+    step = 1,
+  }: { dim?: number; start?: number | null; end?: number | null; step?: number } = {}): Tensor {
     return callTensor('slice.Tensor', [this, dim, start, end, step])
   }
   indexSelect(dim: number, index: Tensor): Tensor {

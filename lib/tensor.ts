@@ -77,7 +77,11 @@ export class Tensor extends TensorOperators {
   }
 
   /** `this[indices] = value`; with `accumulate` values are added, also where an index occurs twice. Returns this tensor. */
-  indexPut_(indices: readonly Index[], value: Tensor | number, { accumulate = false }: { accumulate?: boolean } = {}): this {
+  indexPut_(
+    indices: readonly Index[],
+    value: Tensor | number,
+    { accumulate = false }: { accumulate?: boolean } = {},
+  ): this {
     indexPut(this, indices, value, accumulate)
     return this
   }

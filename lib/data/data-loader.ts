@@ -28,7 +28,10 @@ export class DataLoader {
     { batchSize = 1, shuffle = false, dropLast = false, generator }: DataLoaderOptions = {},
   ) {
     if (!Number.isSafeInteger(batchSize) || batchSize < 1) {
-      throw new TorchkeepError('ERR_INVALID_ARGUMENT', `DataLoader: batchSize is ${batchSize}, expected an integer of at least 1`)
+      throw new TorchkeepError(
+        'ERR_INVALID_ARGUMENT',
+        `DataLoader: batchSize is ${batchSize}, expected an integer of at least 1`,
+      )
     }
     this.batchSize = batchSize
     this.shuffle = shuffle
@@ -84,4 +87,3 @@ export class DataLoader {
     })
   }
 }
-

@@ -18,7 +18,10 @@ export class TensorDataset extends Dataset {
     super()
     const sizes = tensors.map((tensor) => tensor.shape[0])
     if (sizes[0] === undefined || sizes.some((size) => size !== sizes[0])) {
-      throw new TorchkeepError('ERR_INVALID_ARGUMENT', `TensorDataset: first sizes are [${sizes.map(String).join(', ')}], expected at least one tensor and all the same`)
+      throw new TorchkeepError(
+        'ERR_INVALID_ARGUMENT',
+        `TensorDataset: first sizes are [${sizes.map(String).join(', ')}], expected at least one tensor and all the same`,
+      )
     }
     this.tensors = tensors
   }

@@ -69,7 +69,11 @@ export class BatchNorm2d extends Module {
 
   override forward(input: Tensor): Tensor {
     const sizes = input.shape
-    if (sizes.length !== 4) throw new TorchkeepError('ERR_INVALID_ARGUMENT', `BatchNorm2d expects an input [N, C, H, W], got [${sizes.join(', ')}]`)
+    if (sizes.length !== 4)
+      throw new TorchkeepError(
+        'ERR_INVALID_ARGUMENT',
+        `BatchNorm2d expects an input [N, C, H, W], got [${sizes.join(', ')}]`,
+      )
     const { runningMean, runningVar, weight, bias, eps } = this
     const momentum = this.#countBatch()
     const training = this.training || runningMean === null

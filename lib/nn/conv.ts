@@ -29,7 +29,10 @@ export class Conv2d extends Module {
     checkCount('outChannels', outChannels)
     checkCount('groups', groups, 1)
     if (inChannels % groups !== 0 || outChannels % groups !== 0) {
-      throw new TorchkeepError('ERR_INVALID_ARGUMENT', `groups is ${groups}, expected a divisor of inChannels ${inChannels} and outChannels ${outChannels}`)
+      throw new TorchkeepError(
+        'ERR_INVALID_ARGUMENT',
+        `groups is ${groups}, expected a divisor of inChannels ${inChannels} and outChannels ${outChannels}`,
+      )
     }
     const kernel = typeof kernelSize === 'number' ? [kernelSize, kernelSize] : kernelSize
     const factory = { ...(device === undefined ? {} : { device }), ...(dtype === undefined ? {} : { dtype }) }

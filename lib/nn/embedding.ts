@@ -23,8 +23,14 @@ export class Embedding extends Module {
     super()
     checkCount('numEmbeddings', numEmbeddings)
     checkCount('embeddingDim', embeddingDim)
-    if (paddingIdx !== null && !(Number.isInteger(paddingIdx) && paddingIdx >= -numEmbeddings && paddingIdx < numEmbeddings)) {
-      throw new TorchkeepError('ERR_INVALID_ARGUMENT', `paddingIdx is ${paddingIdx}, expected one of the ${numEmbeddings} rows`)
+    if (
+      paddingIdx !== null &&
+      !(Number.isInteger(paddingIdx) && paddingIdx >= -numEmbeddings && paddingIdx < numEmbeddings)
+    ) {
+      throw new TorchkeepError(
+        'ERR_INVALID_ARGUMENT',
+        `paddingIdx is ${paddingIdx}, expected one of the ${numEmbeddings} rows`,
+      )
     }
     this.paddingIdx = paddingIdx !== null && paddingIdx < 0 ? numEmbeddings + paddingIdx : paddingIdx
     this.weight = new Parameter(empty([numEmbeddings, embeddingDim], factory))

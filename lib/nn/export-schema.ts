@@ -166,8 +166,14 @@ export interface ExportedProgram {
 
 /** Puts a graph into the document that Python's `torch.export.load` reads. `torchVersion`: of the LibTorch that recorded it. */
 export function exportedProgram(graph: ExportedGraph, torchVersion: string): ExportedProgram {
-  const sizes = Object.values(graph.graph.tensor_values).flatMap((meta) => [...meta.sizes, ...meta.strides, meta.storage_offset])
-  const symbols = sizes.flatMap((size) => ('as_expr' in size ? [...size.as_expr.expr_str.matchAll(/Symbol\('(\w+)'/g)] : []))
+  const sizes = Object.values(graph.graph.tensor_values).flatMap((meta) => [
+    ...meta.sizes,
+    ...meta.strides,
+    meta.storage_offset,
+  ])
+  const symbols = sizes.flatMap((size) =>
+    'as_expr' in size ? [...size.as_expr.expr_str.matchAll(/Symbol\('(\w+)'/g)] : [],
+  )
   return {
     graph_module: graph,
     opset_version: { aten: 10 },

@@ -15,7 +15,8 @@ const pair = (value: Pair): readonly [number, number] => (typeof value === 'numb
 const reductions: readonly Reduction[] = ['none', 'mean', 'sum']
 
 /** `x Wᵀ + b` with weight [out, in]. */
-export const linear = (input: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor => callTensor('linear', [input, weight, bias])
+export const linear = (input: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor =>
+  callTensor('linear', [input, weight, bias])
 
 export interface Conv2dOptions {
   stride?: Pair
@@ -33,11 +34,23 @@ export function conv2d(
   { stride = 1, padding = 0, dilation = 1, groups = 1 }: Conv2dOptions = {},
 ): Tensor {
   const isNamed = typeof padding === 'string'
-  return callTensor(isNamed ? 'conv2d.padding' : 'conv2d', [input, weight, bias, pair(stride), isNamed ? padding : pair(padding), pair(dilation), groups])
+  return callTensor(isNamed ? 'conv2d.padding' : 'conv2d', [
+    input,
+    weight,
+    bias,
+    pair(stride),
+    isNamed ? padding : pair(padding),
+    pair(dilation),
+    groups,
+  ])
 }
 
 /** Rows of `weight` [count, dim] by index; the row `paddingIdx` gets no gradient. */
-export function embedding(input: Tensor, weight: Tensor, { paddingIdx = null }: { paddingIdx?: number | null } = {}): Tensor {
+export function embedding(
+  input: Tensor,
+  weight: Tensor,
+  { paddingIdx = null }: { paddingIdx?: number | null } = {},
+): Tensor {
   const rows = weight.size(0)
   if (paddingIdx !== null && (paddingIdx < -rows || paddingIdx >= rows)) {
     throw new TorchkeepError('ERR_INVALID_ARGUMENT', `paddingIdx is ${paddingIdx}, expected one of the ${rows} rows`)
@@ -71,10 +84,14 @@ export function batchNorm(
 function checkBatchSize(sizes: readonly number[]): void {
   const values = sizes.reduce((product, size, dim) => (dim === 1 ? product : product * size), 1)
   if (values > 1) return
-  throw new TorchkeepError('ERR_INVALID_ARGUMENT', `Batch norm in training needs more than 1 value per channel, got input size [${sizes.join(', ')}]`)
+  throw new TorchkeepError(
+    'ERR_INVALID_ARGUMENT',
+    `Batch norm in training needs more than 1 value per channel, got input size [${sizes.join(', ')}]`,
+  )
 }
 
-export const relu = (input: Tensor, { inplace = false }: { inplace?: boolean } = {}): Tensor => (inplace ? input.relu_() : input.relu())
+export const relu = (input: Tensor, { inplace = false }: { inplace?: boolean } = {}): Tensor =>
+  inplace ? input.relu_() : input.relu()
 
 export interface MaxPool2dOptions {
   /** The kernel's size unless told. */
@@ -92,14 +109,18 @@ export const maxPool2d = (
 ): Tensor => callTensor('max_pool2d', [input, pair(kernelSize), pair(stride), pair(padding), pair(dilation), ceilMode])
 
 /** Sets each value to 0 with probability `p` in training and scales the rest by 1 / (1 - p). */
-export function dropout(input: Tensor, { p = 0.5, training = true, inplace = false }: { p?: number; training?: boolean; inplace?: boolean } = {}): Tensor {
+export function dropout(
+  input: Tensor,
+  { p = 0.5, training = true, inplace = false }: { p?: number; training?: boolean; inplace?: boolean } = {},
+): Tensor {
   checkProbability(p)
   return callTensor(inplace ? 'dropout_' : 'dropout', [input, p, training])
 }
 
 /** Refuses what is no probability. */
 export function checkProbability(p: number): void {
-  if (!(p >= 0 && p <= 1)) throw new TorchkeepError('ERR_INVALID_ARGUMENT', `Dropout probability is ${p}, expected a number from 0 to 1`)
+  if (!(p >= 0 && p <= 1))
+    throw new TorchkeepError('ERR_INVALID_ARGUMENT', `Dropout probability is ${p}, expected a number from 0 to 1`)
 }
 
 export const softmax = (input: Tensor, dim: number): Tensor => input.softmax(dim)
@@ -110,9 +131,13 @@ export const logSoftmax = (input: Tensor, dim: number): Tensor => input.logSoftm
 export function mseLoss(input: Tensor, target: Tensor, { reduction = 'mean' }: { reduction?: Reduction } = {}): Tensor {
   const [inputSizes, targetSizes] = [input.shape.join(', '), target.shape.join(', ')]
   if (inputSizes !== targetSizes) {
-    throw new TorchkeepError('ERR_INVALID_ARGUMENT', `mseLoss: target has shape [${targetSizes}], expected the input's [${inputSizes}]`, {
-      suggestions: ['Reshape the target, for example with unsqueeze(1).'],
-    })
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      `mseLoss: target has shape [${targetSizes}], expected the input's [${inputSizes}]`,
+      {
+        suggestions: ['Reshape the target, for example with unsqueeze(1).'],
+      },
+    )
   }
   return callTensor('mse_loss', [input, target, reductionNumber(reduction)])
 }
@@ -131,12 +156,16 @@ export const crossEntropy = (
   input: Tensor,
   target: Tensor,
   { weight = null, ignoreIndex = -100, reduction = 'mean', labelSmoothing = 0 }: CrossEntropyOptions = {},
-): Tensor => callTensor('cross_entropy_loss', [input, target, weight, reductionNumber(reduction), ignoreIndex, labelSmoothing])
+): Tensor =>
+  callTensor('cross_entropy_loss', [input, target, weight, reductionNumber(reduction), ignoreIndex, labelSmoothing])
 
 /** The operators take the reduction as its position. */
 function reductionNumber(reduction: Reduction): number {
   const number = reductions.indexOf(reduction)
-  if (number < 0) throw new TorchkeepError('ERR_INVALID_ARGUMENT', `Unknown reduction '${reduction}', expected one of ${reductions.join(', ')}`)
+  if (number < 0)
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      `Unknown reduction '${reduction}', expected one of ${reductions.join(', ')}`,
+    )
   return number
 }
-

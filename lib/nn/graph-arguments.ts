@@ -4,7 +4,15 @@ import type { Argument as CallArgument } from '../call.js'
 import type { DType, OperatorSchema } from '../contract.js'
 import type { RecordedCall } from '../recording.js'
 import { TensorBase } from '../tensor-base.js'
-import { argumentKinds, layouts, memoryFormats, scalarTypes, type Argument, type Device, type NamedArgument } from './export-schema.js'
+import {
+  argumentKinds,
+  layouts,
+  memoryFormats,
+  scalarTypes,
+  type Argument,
+  type Device,
+  type NamedArgument,
+} from './export-schema.js'
 
 type SchemaArgument = OperatorSchema['arguments'][number]
 type NameOf = (tensor: TensorBase) => string
@@ -14,7 +22,9 @@ type NameOf = (tensor: TensorBase) => string
  * defaults.
  */
 export function namedArguments(call: RecordedCall, schema: OperatorSchema, nameOf: NameOf): NamedArgument[] {
-  const given = schema.arguments.map((argument, i) => call.args[i] ?? call.kwargs[argument.name] ?? (argument.default as CallArgument))
+  const given = schema.arguments.map(
+    (argument, i) => call.args[i] ?? call.kwargs[argument.name] ?? (argument.default as CallArgument),
+  )
   const isDefault = (i: number): boolean => isSame(given[i], schema.arguments[i]?.default)
   const positional = schema.arguments.findLastIndex((argument, i) => !argument.kwargOnly && !isDefault(i)) + 1
   return schema.arguments.flatMap((argument, i): NamedArgument[] => {
@@ -46,17 +56,24 @@ function toArgument(value: CallArgument, { type }: SchemaArgument, where: string
 
 function toList(items: readonly CallArgument[], type: string, where: string, nameOf: NameOf): Argument {
   if (type.startsWith('Tensor')) {
-    if (items.every((item) => item instanceof TensorBase)) return { as_tensors: items.map((item) => ({ name: nameOf(item) })) }
-    return { as_optional_tensors: items.map((item) => (item instanceof TensorBase ? { as_tensor: { name: nameOf(item) } } : { as_none: true })) }
+    if (items.every((item) => item instanceof TensorBase))
+      return { as_tensors: items.map((item) => ({ name: nameOf(item) })) }
+    return {
+      as_optional_tensors: items.map((item) =>
+        item instanceof TensorBase ? { as_tensor: { name: nameOf(item) } } : { as_none: true },
+      ),
+    }
   }
   if (type === 'bool[]') return { as_bools: items.map(Boolean) }
-  if (type === 'float[]' || (type === 'Scalar[]' && !items.every(Number.isInteger))) return { as_floats: items.map((item) => toFloat(Number(item))) }
+  if (type === 'float[]' || (type === 'Scalar[]' && !items.every(Number.isInteger)))
+    return { as_floats: items.map((item) => toFloat(Number(item))) }
   return { as_ints: items.map((item) => toInt(item as number | bigint, where)) }
 }
 
 function toNumber(value: number | bigint, type: string, where: string): Argument {
   // JavaScript does not tell 2 from 2.0: where the operator takes either (Scalar, Tensor), an integral number is an int.
-  if (type === 'float' || (typeof value === 'number' && !Number.isInteger(value))) return { as_float: toFloat(Number(value)) }
+  if (type === 'float' || (typeof value === 'number' && !Number.isInteger(value)))
+    return { as_float: toFloat(Number(value)) }
   return { as_int: toInt(value, where) }
 }
 
@@ -78,7 +95,10 @@ function toName(value: string, type: string): Argument {
 function isSame(value: CallArgument, defaultValue: SchemaArgument['default']): boolean {
   if (defaultValue === undefined) return false
   if (Array.isArray(value) && Array.isArray(defaultValue)) {
-    return value.length === defaultValue.length && value.every((item, i) => isSame(item as CallArgument, defaultValue[i] as SchemaArgument['default']))
+    return (
+      value.length === defaultValue.length &&
+      value.every((item, i) => isSame(item as CallArgument, defaultValue[i] as SchemaArgument['default']))
+    )
   }
   return (value ?? null) === defaultValue || (typeof value === 'bigint' && Number(value) === defaultValue)
 }

@@ -142,7 +142,10 @@ export class GraphRecorder implements Recorder {
   #output(name: string, result: Result): Argument {
     if (result === null) return { as_none: true }
     if (!(result instanceof Tensor)) {
-      throw new TorchkeepError('ERR_INVALID_ARGUMENT', `${name} returns a value and no tensor, so the graph would hold one example's value`)
+      throw new TorchkeepError(
+        'ERR_INVALID_ARGUMENT',
+        `${name} returns a value and no tensor, so the graph would hold one example's value`,
+      )
     }
     this.#define(name, result)
     return { as_tensor: { name } }

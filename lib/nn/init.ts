@@ -9,7 +9,18 @@ export type FanMode = 'fan_in' | 'fan_out'
 
 /** The functions that {@link calculateGain} knows, by PyTorch's names. */
 export type Nonlinearity =
-  'linear' | 'conv1d' | 'conv2d' | 'conv3d' | 'conv_transpose1d' | 'conv_transpose2d' | 'conv_transpose3d' | 'sigmoid' | 'tanh' | 'relu' | 'leaky_relu' | 'selu'
+  | 'linear'
+  | 'conv1d'
+  | 'conv2d'
+  | 'conv3d'
+  | 'conv_transpose1d'
+  | 'conv_transpose2d'
+  | 'conv_transpose3d'
+  | 'sigmoid'
+  | 'tanh'
+  | 'relu'
+  | 'leaky_relu'
+  | 'selu'
 
 interface Draw {
   /** The default generator unless told. */
@@ -23,9 +34,11 @@ export interface KaimingOptions extends Draw {
   nonlinearity?: Nonlinearity
 }
 
-export const uniform_ = (tensor: Tensor, a = 0, b = 1, draw: Draw = {}): Tensor => noGrad(() => tensor.uniform_(a, b, given(draw)))
+export const uniform_ = (tensor: Tensor, a = 0, b = 1, draw: Draw = {}): Tensor =>
+  noGrad(() => tensor.uniform_(a, b, given(draw)))
 
-export const normal_ = (tensor: Tensor, mean = 0, std = 1, draw: Draw = {}): Tensor => noGrad(() => tensor.normal_(mean, std, given(draw)))
+export const normal_ = (tensor: Tensor, mean = 0, std = 1, draw: Draw = {}): Tensor =>
+  noGrad(() => tensor.normal_(mean, std, given(draw)))
 
 export const constant_ = (tensor: Tensor, value: number): Tensor => noGrad(() => tensor.fill_(value))
 
@@ -77,7 +90,10 @@ export function calculateGain(nonlinearity: Nonlinearity, negativeSlope = 0.01):
 export function calculateFanInAndFanOut(tensor: Tensor): [fanIn: number, fanOut: number] {
   const [outputs, inputs, ...kernel] = tensor.shape
   if (outputs === undefined || inputs === undefined) {
-    throw new TorchkeepError('ERR_INVALID_ARGUMENT', `A tensor of ${tensor.dim()} dimension(s) has no fan in and fan out, expected at least 2`)
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      `A tensor of ${tensor.dim()} dimension(s) has no fan in and fan out, expected at least 2`,
+    )
   }
   const receptiveField = kernel.reduce((product, size) => product * size, 1)
   return [inputs * receptiveField, outputs * receptiveField]

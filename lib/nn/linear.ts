@@ -42,5 +42,6 @@ export class Linear extends Module {
 export function resetBias(bias: Parameter, weight: Parameter): void {
   const [fanIn] = calculateFanInAndFanOut(weight)
   const bound = fanIn > 0 ? 1 / Math.sqrt(fanIn) : 0
-  uniform_(bias, -bound, bound)
+  // Not -bound: for 0 that is -0 in JavaScript, and the values would be -0 as well.
+  uniform_(bias, 0 - bound, bound)
 }

@@ -67,7 +67,8 @@ export abstract class Module {
   /** The buffer of that name; null where it is registered without a tensor. */
   buffer(name: string): Tensor | null {
     const buffer = this.#buffers.get(name)
-    if (buffer === undefined) throw new TorchkeepError('ERR_INVALID_ARGUMENT', `${this.constructor.name} has no buffer '${name}'`)
+    if (buffer === undefined)
+      throw new TorchkeepError('ERR_INVALID_ARGUMENT', `${this.constructor.name} has no buffer '${name}'`)
     return buffer.tensor
   }
 
@@ -78,7 +79,9 @@ export abstract class Module {
 
   /** This module's own buffers by name. */
   ownBuffers(): Map<string, { tensor: Tensor; persistent: boolean }> {
-    const present = [...this.#buffers].flatMap(([name, { tensor, persistent }]) => (tensor === null ? [] : [[name, { tensor, persistent }] as const]))
+    const present = [...this.#buffers].flatMap(([name, { tensor, persistent }]) =>
+      tensor === null ? [] : [[name, { tensor, persistent }] as const],
+    )
     return new Map(present)
   }
 
@@ -120,7 +123,11 @@ export abstract class Module {
 
   /** All buffers by dotted name, those that are not persistent included. */
   namedBuffers({ removeDuplicate = true }: { removeDuplicate?: boolean } = {}): Map<string, Tensor> {
-    return collect(this, removeDuplicate, (module) => new Map([...module.ownBuffers()].map(([name, { tensor }]) => [name, tensor])))
+    return collect(
+      this,
+      removeDuplicate,
+      (module) => new Map([...module.ownBuffers()].map(([name, { tensor }]) => [name, tensor])),
+    )
   }
 
   buffers(): Tensor[] {
@@ -136,7 +143,11 @@ export abstract class Module {
     const versions = new OrderedDict<string, unknown>()
     for (const [name, module] of this.namedModules({ removeDuplicate: false })) {
       versions.set(name, new Map([['version', module.stateVersion]]))
-      for (const [key, tensor] of module.ownState()) dict.set(join(name, key), noGrad(() => tensor.detach()))
+      for (const [key, tensor] of module.ownState())
+        dict.set(
+          join(name, key),
+          noGrad(() => tensor.detach()),
+        )
     }
     dict.metadata = versions
     return dict
@@ -213,9 +224,13 @@ export abstract class Module {
   /** What is inside an array would be neither trained nor saved, silently. */
   #refuseHidden(field: string, items: readonly unknown[]): void {
     if (!items.some((item) => item instanceof Module || item instanceof Parameter)) return
-    throw new TorchkeepError('ERR_INVALID_ARGUMENT', `Field '${field}' of ${this.constructor.name} holds modules or parameters in an array, where they are not found`, {
-      suggestions: ['Use nn.Sequential, or registerModule(name, module) for each.'],
-    })
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      `Field '${field}' of ${this.constructor.name} holds modules or parameters in an array, where they are not found`,
+      {
+        suggestions: ['Use nn.Sequential, or registerModule(name, module) for each.'],
+      },
+    )
   }
 }
 

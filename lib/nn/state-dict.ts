@@ -56,7 +56,8 @@ function compare(name: string, found: unknown, expected: Tensor, shapes: string[
   }
   const [actual, wanted] = [found.info(), expected.info()]
   const text = (sizes: readonly number[]): string => `[${sizes.join(', ')}]`
-  if (text(actual.sizes) !== text(wanted.sizes)) shapes.push(`${name}: shape ${text(actual.sizes)}, expected ${text(wanted.sizes)}`)
+  if (text(actual.sizes) !== text(wanted.sizes))
+    shapes.push(`${name}: shape ${text(actual.sizes)}, expected ${text(wanted.sizes)}`)
   else if (actual.dtype !== wanted.dtype) dtypes.push(`${name}: ${actual.dtype}, expected ${wanted.dtype}`)
 }
 
@@ -67,7 +68,15 @@ function versionOf(versions: unknown, prefix: string): number | undefined {
 }
 
 function incompatible(module: Module, { missingKeys, unexpectedKeys, mismatched }: LoadReport): TorchkeepError {
-  const part = (title: string, items: readonly string[]): string[] => (items.length === 0 ? [] : [`${title}: ${items.join(', ')}`])
-  const facts = [...part('missing', missingKeys), ...part('unexpected', unexpectedKeys), ...part('mismatched', mismatched)]
-  return new TorchkeepError('ERR_CHECKPOINT_INCOMPATIBLE', `The state dict does not fit ${module.constructor.name}; ${facts.join('; ')}`)
+  const part = (title: string, items: readonly string[]): string[] =>
+    items.length === 0 ? [] : [`${title}: ${items.join(', ')}`]
+  const facts = [
+    ...part('missing', missingKeys),
+    ...part('unexpected', unexpectedKeys),
+    ...part('mismatched', mismatched),
+  ]
+  return new TorchkeepError(
+    'ERR_CHECKPOINT_INCOMPATIBLE',
+    `The state dict does not fit ${module.constructor.name}; ${facts.join('; ')}`,
+  )
 }

@@ -7,7 +7,15 @@ import { preserveRngState } from '../random.js'
 import { withRecorder } from '../recording.js'
 import { keep, scope } from '../scope.js'
 import { Tensor } from '../tensor.js'
-import { scalarTypes, type Argument, type ExportedGraph, type InputSpec, type ModuleCallEntry, type SymInt, type TensorMeta } from './export-schema.js'
+import {
+  scalarTypes,
+  type Argument,
+  type ExportedGraph,
+  type InputSpec,
+  type ModuleCallEntry,
+  type SymInt,
+  type TensorMeta,
+} from './export-schema.js'
 import { toDevice } from './graph-arguments.js'
 import { GraphRecorder, type ModuleFrame } from './graph-recorder.js'
 import type { Module } from './module.js'
@@ -31,7 +39,10 @@ export function trace(module: Module, exampleInputs: readonly Tensor[]): Exporte
 }
 
 /** Records a function such as a loss. All inputs with at least one dimension are taken for batches. */
-export function traceFunction(fn: (...inputs: Tensor[]) => Tensor | Tensor[], exampleInputs: readonly Tensor[]): ExportedGraph {
+export function traceFunction(
+  fn: (...inputs: Tensor[]) => Tensor | Tensor[],
+  exampleInputs: readonly Tensor[],
+): ExportedGraph {
   return traceTwice(null, fn, exampleInputs, (input) => input.dim() > 0)
 }
 
@@ -54,7 +65,11 @@ function traceTwice(
       const constants = new Map<string, Tensor>()
       const graph = scope(() => {
         const once = record(module, fn, inputs)
-        const twice = record(module, fn, inputs.map((input) => (isBatch(input) ? cat([input, input]) : input)))
+        const twice = record(
+          module,
+          fn,
+          inputs.map((input) => (isBatch(input) ? cat([input, input]) : input)),
+        )
         compareNodes(once.recorder, twice.recorder)
         for (const [name, tensor] of once.recorder.constants) constants.set(name.slice('c_'.length), keep(tensor))
         const batch = inputs.find(isBatch)?.size(0) ?? 0
@@ -66,7 +81,11 @@ function traceTwice(
   )
 }
 
-function record(module: Module | null, fn: (...inputs: Tensor[]) => Tensor | Tensor[], inputs: readonly Tensor[]): Recording {
+function record(
+  module: Module | null,
+  fn: (...inputs: Tensor[]) => Tensor | Tensor[],
+  inputs: readonly Tensor[],
+): Recording {
   const frames = module === null ? new Map<object, ModuleFrame>() : framesOf(module)
   const recorder = new GraphRecorder((part) => frames.get(part))
   const specs = module === null ? [] : addState(recorder, module)
@@ -75,7 +94,10 @@ function record(module: Module | null, fn: (...inputs: Tensor[]) => Tensor | Ten
   const result = withRecorder(recorder, () => fn(...copies))
   const outputs = [result].flat().map((output): Argument => {
     if (output instanceof Tensor) return { as_tensor: { name: recorder.nameOf(output) } }
-    throw new TorchkeepError('ERR_INVALID_ARGUMENT', `forward() returned ${typeof output}, expected a tensor or an array of tensors`)
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      `forward() returned ${typeof output}, expected a tensor or an array of tensors`,
+    )
   })
   return { recorder, specs, inputNames, outputs, isSingleOutput: result instanceof Tensor }
 }
@@ -109,15 +131,24 @@ function pythonNameOf(module: Module): string {
 function compareNodes(once: GraphRecorder, twice: GraphRecorder): void {
   const differs = once.nodes.findIndex((node, i) => {
     const other = twice.nodes[i]
-    return other === undefined || node.target !== other.target || JSON.stringify(node.inputs) !== JSON.stringify(other.inputs)
+    return (
+      other === undefined ||
+      node.target !== other.target ||
+      JSON.stringify(node.inputs) !== JSON.stringify(other.inputs)
+    )
   })
-  const node = once.nodes[differs < 0 ? once.nodes.length : differs] ?? (differs < 0 ? twice.nodes[once.nodes.length] : undefined)
+  const node =
+    once.nodes[differs < 0 ? once.nodes.length : differs] ?? (differs < 0 ? twice.nodes[once.nodes.length] : undefined)
   if (node === undefined) return
   const place = node.metadata['nn_module_stack']?.split(';').at(-1)?.split(',')[1] ?? ''
   throw new TorchkeepError(
     'ERR_INVALID_ARGUMENT',
     `Node '${node.name}' (${node.target}${place === '' ? '' : ` in module '${place}'`}) depends on the batch size: the graph would only fit batches like the example`,
-    { suggestions: ['Write sizes so that they hold for any batch, such as flatten(1) or reshape(-1, 10) in place of x.shape[0].'] },
+    {
+      suggestions: [
+        'Write sizes so that they hold for any batch, such as flatten(1) or reshape(-1, 10) in place of x.shape[0].',
+      ],
+    },
   )
 }
 
@@ -149,10 +180,17 @@ class SymbolicSizes {
 
 const symbol = (name: string): string => `Symbol('${name}', positive=True, integer=True)`
 
-function toGraph(module: Module | null, recording: Recording, symbolic: SymbolicSizes, doubled: ReadonlyMap<string, TensorInfo>): ExportedGraph {
+function toGraph(
+  module: Module | null,
+  recording: Recording,
+  symbolic: SymbolicSizes,
+  doubled: ReadonlyMap<string, TensorInfo>,
+): ExportedGraph {
   const { recorder, specs, inputNames, outputs, isSingleOutput } = recording
   const constants = [...recorder.constants.keys()]
-  const stateNames = specs.map((spec) => ('parameter' in spec ? spec.parameter.arg.name : 'buffer' in spec ? spec.buffer.arg.name : ''))
+  const stateNames = specs.map((spec) =>
+    'parameter' in spec ? spec.parameter.arg.name : 'buffer' in spec ? spec.buffer.arg.name : '',
+  )
   const trained = new Set(specs.flatMap((spec) => ('parameter' in spec ? [spec.parameter.arg.name] : [])))
   const metas = [...recorder.infos].map(([name, info]) => {
     const twice = doubled.get(name) ?? info
@@ -173,7 +211,9 @@ function toGraph(module: Module | null, recording: Recording, symbolic: Symbolic
     signature: {
       input_specs: [
         ...specs,
-        ...constants.map((name) => ({ tensor_constant: { arg: { name }, tensor_constant_name: name.slice('c_'.length) } })),
+        ...constants.map((name) => ({
+          tensor_constant: { arg: { name }, tensor_constant_name: name.slice('c_'.length) },
+        })),
         ...inputNames.map((name) => ({ user_input: { arg: { as_tensor: { name } } } })),
       ],
       output_specs: outputs.map((arg) => ({ user_output: { arg } })),
@@ -185,7 +225,8 @@ function toGraph(module: Module | null, recording: Recording, symbolic: Symbolic
 }
 
 function toMeta(once: TensorInfo, twice: TensorInfo, symbolic: SymbolicSizes, requiresGrad: boolean): TensorMeta {
-  const pairs = (a: readonly number[], b: readonly number[]): SymInt[] => a.map((value, i) => symbolic.size(value, b[i] ?? value))
+  const pairs = (a: readonly number[], b: readonly number[]): SymInt[] =>
+    a.map((value, i) => symbolic.size(value, b[i] ?? value))
   return {
     dtype: scalarTypes[once.dtype] ?? 0,
     sizes: pairs(once.sizes, twice.sizes),
@@ -198,7 +239,12 @@ function toMeta(once: TensorInfo, twice: TensorInfo, symbolic: SymbolicSizes, re
 }
 
 /** How Python calls the graph: all inputs positional, one tensor or a tuple back. */
-function moduleCallGraph(module: Module | null, inputNames: string[], outputs: number, isSingleOutput: boolean): ModuleCallEntry[] {
+function moduleCallGraph(
+  module: Module | null,
+  inputNames: string[],
+  outputs: number,
+  isSingleOutput: boolean,
+): ModuleCallEntry[] {
   const leaf = { type: null, context: null, children_spec: [] }
   const tuple = (children: unknown[]): unknown => ({ type: 'builtins.tuple', context: 'null', children_spec: children })
   const inSpec = tuple([tuple(inputNames.map(() => leaf)), { type: 'builtins.dict', context: '[]', children_spec: [] }])
@@ -206,8 +252,16 @@ function moduleCallGraph(module: Module | null, inputNames: string[], outputs: n
   const spec = (tree: unknown): string => JSON.stringify([1, tree])
   const parts = module === null ? [] : [...module.namedModules().keys()].filter((path) => path !== '')
   return [
-    { fqn: '', signature: { inputs: [], outputs: [], in_spec: spec(inSpec), out_spec: spec(outSpec), forward_arg_names: inputNames } },
+    {
+      fqn: '',
+      signature: {
+        inputs: [],
+        outputs: [],
+        in_spec: spec(inSpec),
+        out_spec: spec(outSpec),
+        forward_arg_names: inputNames,
+      },
+    },
     ...parts.map((fqn) => ({ fqn, signature: null })),
   ]
 }
-

@@ -26,8 +26,20 @@ export interface AdamOptions {
 export class Adam extends Optimizer {
   override readonly name: OptimizerName = 'Adam'
 
-  constructor(params: readonly Parameter[] | readonly ParamGroupOptions[], options: AdamOptions = {}, decoupledWeightDecay = false) {
-    const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0, amsgrad = false, maximize = false, fused = null } = options
+  constructor(
+    params: readonly Parameter[] | readonly ParamGroupOptions[],
+    options: AdamOptions = {},
+    decoupledWeightDecay = false,
+  ) {
+    const {
+      lr = 1e-3,
+      betas = [0.9, 0.999],
+      eps = 1e-8,
+      weightDecay = 0,
+      amsgrad = false,
+      maximize = false,
+      fused = null,
+    } = options
     const rest = { foreach: null, capturable: false, differentiable: false, fused, decoupledWeightDecay }
     super(params, { lr, betas, eps, weightDecay, amsgrad, maximize, ...rest })
   }
@@ -35,15 +47,23 @@ export class Adam extends Optimizer {
   protected override check(group: ParamGroup): void {
     for (const name of ['lr', 'eps', 'weightDecay']) checkNonNegative(this.constructor.name, group, name)
     const betas = group['betas']
-    if (Array.isArray(betas) && betas.length === 2 && betas.every((beta) => Number(beta) >= 0 && Number(beta) < 1)) return
-    throw new TorchkeepError('ERR_INVALID_ARGUMENT', `${this.constructor.name}: betas is [${String(betas)}], expected two numbers in [0, 1)`)
+    if (Array.isArray(betas) && betas.length === 2 && betas.every((beta) => Number(beta) >= 0 && Number(beta) < 1))
+      return
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      `${this.constructor.name}: betas is [${String(betas)}], expected two numbers in [0, 1)`,
+    )
   }
 
   protected override update(parameter: Parameter, gradient: Tensor, group: ParamGroup): void {
     const { lr, betas, eps, weightDecay, amsgrad, decoupledWeightDecay } = group as ParamGroup & Required<AdamOptions>
     const [beta1, beta2] = betas as readonly [number, number]
     const state = this.#initialised(parameter, amsgrad)
-    const [stepCount, expAvg, expAvgSq] = [state.get('step'), state.get('exp_avg'), state.get('exp_avg_sq')] as [Tensor, Tensor, Tensor]
+    const [stepCount, expAvg, expAvgSq] = [state.get('step'), state.get('exp_avg'), state.get('exp_avg_sq')] as [
+      Tensor,
+      Tensor,
+      Tensor,
+    ]
     stepCount.add_(1)
     let grad = gradient
     if (weightDecay !== 0) {
@@ -80,7 +100,10 @@ export class Adam extends Optimizer {
 export class AdamW extends Adam {
   override readonly name = 'AdamW'
 
-  constructor(params: readonly Parameter[] | readonly ParamGroupOptions[], { weightDecay = 1e-2, ...options }: AdamOptions = {}) {
+  constructor(
+    params: readonly Parameter[] | readonly ParamGroupOptions[],
+    { weightDecay = 1e-2, ...options }: AdamOptions = {},
+  ) {
     super(params, { weightDecay, ...options }, true)
   }
 }

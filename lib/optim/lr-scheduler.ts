@@ -22,7 +22,10 @@ export class StepLR {
 
   constructor(optimizer: { readonly paramGroups: readonly ParamGroup[] }, { stepSize, gamma = 0.1 }: StepLROptions) {
     if (!Number.isSafeInteger(stepSize) || stepSize < 1) {
-      throw new TorchkeepError('ERR_INVALID_ARGUMENT', `StepLR: stepSize is ${stepSize}, expected an integer of at least 1`)
+      throw new TorchkeepError(
+        'ERR_INVALID_ARGUMENT',
+        `StepLR: stepSize is ${stepSize}, expected an integer of at least 1`,
+      )
     }
     this.#optimizer = optimizer
     this.#stepSize = stepSize
@@ -69,7 +72,12 @@ export class StepLR {
       if (Array.isArray(list) && list.length === expected) return list.map((item) => toNumber(item, key))
       throw incompatible(`${key} is ${String(list)}, expected a list of ${expected}`)
     }
-    const read = { stepSize: number('step_size'), gamma: number('gamma'), lastEpoch: number('last_epoch'), stepCount: number('_step_count') }
+    const read = {
+      stepSize: number('step_size'),
+      gamma: number('gamma'),
+      lastEpoch: number('last_epoch'),
+      stepCount: number('_step_count'),
+    }
     const [baseLrs, lastLr] = [numbers('base_lrs'), numbers('_last_lr')]
     this.#stepSize = read.stepSize
     this.#gamma = read.gamma

@@ -40,9 +40,14 @@ export abstract class Optimizer {
   readonly state = new Map<Tensor, Map<string, Tensor>>()
 
   protected constructor(params: readonly Parameter[] | readonly ParamGroupOptions[], defaults: Defaults) {
-    const groups = params.every((item) => item instanceof Parameter) ? [{ params }] : (params as readonly ParamGroupOptions[])
-    if (params.length === 0) throw new TorchkeepError('ERR_INVALID_ARGUMENT', 'An optimizer needs parameters, got an empty list')
-    this.paramGroups = groups.map((group) => ({ ...defined(group), ...missing(group, defaults), params: [...group.params] }) as ParamGroup)
+    const groups = params.every((item) => item instanceof Parameter)
+      ? [{ params }]
+      : (params as readonly ParamGroupOptions[])
+    if (params.length === 0)
+      throw new TorchkeepError('ERR_INVALID_ARGUMENT', 'An optimizer needs parameters, got an empty list')
+    this.paramGroups = groups.map(
+      (group) => ({ ...defined(group), ...missing(group, defaults), params: [...group.params] }) as ParamGroup,
+    )
     this.#checkUnique()
     for (const group of this.paramGroups) this.check(group)
   }
@@ -96,7 +101,10 @@ export abstract class Optimizer {
     const state = new Map([...this.state].map(([parameter, own]) => [numbers.get(parameter), new Map(own)]))
     const groups = this.paramGroups.map((group) => {
       const options = Object.entries(group).filter(([name]) => name !== 'params')
-      const entries = options.map(([name, value]): [string, unknown] => [snakeCase(name), toPython(name, value as OptionValue)])
+      const entries = options.map(([name, value]): [string, unknown] => [
+        snakeCase(name),
+        toPython(name, value as OptionValue),
+      ])
       return new Map<string, unknown>([...entries, ['params', group.params.map((parameter) => numbers.get(parameter))]])
     })
     return new Map<string, unknown>([
@@ -122,9 +130,14 @@ export abstract class Optimizer {
   toNative(nameOf: (parameter: Tensor) => string): Pick<OptimizerSpec, 'groups' | 'state'> {
     const groups = this.paramGroups.map(({ params, ...options }) => ({
       params: params.map(nameOf),
-      options: Object.fromEntries(Object.entries(options).map(([name, value]) => [snakeCase(name), (value ?? null) as number | boolean | null])),
+      options: Object.fromEntries(
+        Object.entries(options).map(([name, value]) => [snakeCase(name), (value ?? null) as number | boolean | null]),
+      ),
     }))
-    const state = [...this.state].map(([parameter, own]) => [nameOf(parameter), Object.fromEntries([...own].map(([key, tensor]) => [key, tensor.handle]))])
+    const state = [...this.state].map(([parameter, own]) => [
+      nameOf(parameter),
+      Object.fromEntries([...own].map(([key, tensor]) => [key, tensor.handle])),
+    ])
     return { groups, state: Object.fromEntries(state) as NonNullable<OptimizerSpec['state']> }
   }
 
@@ -140,15 +153,23 @@ export abstract class Optimizer {
 
   #readGroups(saved: unknown): ParamGroup[] {
     const found = Array.isArray(saved) ? saved.length : 0
-    if (!Array.isArray(saved) || found !== this.paramGroups.length) throw incompatible(`${found} parameter groups, expected ${this.paramGroups.length}`)
+    if (!Array.isArray(saved) || found !== this.paramGroups.length)
+      throw incompatible(`${found} parameter groups, expected ${this.paramGroups.length}`)
     return saved.map((group: unknown, i) => {
       const { params } = this.paramGroups[i] as ParamGroup
       if (!(group instanceof Map)) throw incompatible(`group ${i} is no dict`)
       const numbers: unknown = group.get('params')
       const count = Array.isArray(numbers) ? numbers.length : 0
       if (count !== params.length) throw incompatible(`group ${i} has ${count} parameters, expected ${params.length}`)
-      const options = [...(group as Map<string, unknown>)].filter(([name]) => name !== 'params' && name !== 'param_names')
-      return { ...Object.fromEntries(options.map(([name, value]) => [camelCase(name), fromPython(value, `group ${i}, ${name}`)])), params } as ParamGroup
+      const options = [...(group as Map<string, unknown>)].filter(
+        ([name]) => name !== 'params' && name !== 'param_names',
+      )
+      return {
+        ...Object.fromEntries(
+          options.map(([name, value]) => [camelCase(name), fromPython(value, `group ${i}, ${name}`)]),
+        ),
+        params,
+      } as ParamGroup
     })
   }
 
@@ -157,7 +178,8 @@ export abstract class Optimizer {
     if (!(saved instanceof Map)) throw incompatible('it has no state dict')
     const entries = [...(saved as Map<unknown, unknown>)].map(([number, own]): [Parameter, Map<string, Tensor>] => {
       const parameter = parameters[Number(number)]
-      if (parameter === undefined) throw incompatible(`it has state of parameter ${String(number)}, but there are ${parameters.length}`)
+      if (parameter === undefined)
+        throw incompatible(`it has state of parameter ${String(number)}, but there are ${parameters.length}`)
       if (!(own instanceof Map)) throw incompatible(`the state of parameter ${String(number)} is no dict`)
       for (const [key, tensor] of own as Map<string, unknown>) checkState(parameter, Number(number), key, tensor)
       return [parameter, own as Map<string, Tensor>]
@@ -169,7 +191,10 @@ export abstract class Optimizer {
 function checkState(parameter: Parameter, number: number, key: string, tensor: unknown): asserts tensor is Tensor {
   if (!(tensor instanceof Tensor)) throw incompatible(`'${key}' of parameter ${number} is no tensor`)
   const [found, expected] = [tensor.shape, key === 'step' ? [] : parameter.shape]
-  if (found.join() !== expected.join()) throw incompatible(`'${key}' of parameter ${number} has shape [${found.join(', ')}], expected [${expected.join(', ')}]`)
+  if (found.join() !== expected.join())
+    throw incompatible(
+      `'${key}' of parameter ${number} has shape [${found.join(', ')}], expected [${expected.join(', ')}]`,
+    )
 }
 
 /** A copy with the parameter's dtype and on its device; the step count stays as it is. */

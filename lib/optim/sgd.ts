@@ -23,15 +23,36 @@ export class SGD extends Optimizer {
 
   constructor(
     params: readonly Parameter[] | readonly ParamGroupOptions[],
-    { lr = 1e-3, momentum = 0, dampening = 0, weightDecay = 0, nesterov = false, maximize = false, fused = null }: SGDOptions = {},
+    {
+      lr = 1e-3,
+      momentum = 0,
+      dampening = 0,
+      weightDecay = 0,
+      nesterov = false,
+      maximize = false,
+      fused = null,
+    }: SGDOptions = {},
   ) {
-    super(params, { lr, momentum, dampening, weightDecay, nesterov, maximize, foreach: null, differentiable: false, fused })
+    super(params, {
+      lr,
+      momentum,
+      dampening,
+      weightDecay,
+      nesterov,
+      maximize,
+      foreach: null,
+      differentiable: false,
+      fused,
+    })
   }
 
   protected override check(group: ParamGroup): void {
     for (const name of ['lr', 'momentum', 'weightDecay']) checkNonNegative('SGD', group, name)
     if (group['nesterov'] === true && (group['momentum'] === 0 || group['dampening'] !== 0)) {
-      throw new TorchkeepError('ERR_INVALID_ARGUMENT', `SGD: nesterov needs momentum and zero dampening, got ${String(group['momentum'])} and ${String(group['dampening'])}`)
+      throw new TorchkeepError(
+        'ERR_INVALID_ARGUMENT',
+        `SGD: nesterov needs momentum and zero dampening, got ${String(group['momentum'])} and ${String(group['dampening'])}`,
+      )
     }
   }
 

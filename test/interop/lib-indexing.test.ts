@@ -20,15 +20,32 @@ const reads: Record<string, () => Index[]> = {
   ':, :-1, 1:100:2': () => [{}, { end: -1 }, { start: 1, end: 100, step: 2 }],
   ':, 3:1': () => [{}, { start: 3, end: 1 }],
   ':, [0, 2]': () => [{}, [0, 2]],
-  '[1, 0], [2, -1]': () => [[1, 0], [2, -1]],
+  '[1, 0], [2, -1]': () => [
+    [1, 0],
+    [2, -1],
+  ],
   '0, torch.tensor([2, 0])': () => [0, long([2, 0])],
-  'torch.tensor([[0, 1], [1, 1]])': () => [tensor([[0, 1], [1, 1]], { dtype: 'int64' })],
+  'torch.tensor([[0, 1], [1, 1]])': () => [
+    tensor(
+      [
+        [0, 1],
+        [1, 1],
+      ],
+      { dtype: 'int64' },
+    ),
+  ],
   '[0, 1], :, [3, 1]': () => [[0, 1], {}, [3, 1]],
   'torch.arange(24).reshape(2, 3, 4) % 5 == 0': () => [base().remainder(5).eq(0)],
   ':, torch.tensor([True, False, True])': () => [{}, tensor([true, false, true])],
-  'torch.tensor([[True, False, True], [False, True, False]]), 1:': () => [tensor([[true, false, true], [false, true, false]]), { start: 1 }],
-  'True': () => [true],
-  'False': () => [false],
+  'torch.tensor([[True, False, True], [False, True, False]]), 1:': () => [
+    tensor([
+      [true, false, true],
+      [false, true, false],
+    ]),
+    { start: 1 },
+  ],
+  True: () => [true],
+  False: () => [false],
   '1, True, 2': () => [1, true, 2],
   '...': () => ['...'],
 }
@@ -37,8 +54,10 @@ const writes: Record<string, (x: Tensor) => void> = {
   'x[0] = 7': (x) => x.indexPut_([0], 7),
   'x[:, 1:3] = torch.tensor([1, 2, 3, 4])': (x) => x.indexPut_([{}, { start: 1, end: 3 }], long([1, 2, 3, 4])),
   'x[x > 10] = 0': (x) => x.indexPut_([x.gt(10)], 0),
-  'x[:, [0, 2]] = torch.zeros(2, 2, 4, dtype=torch.int64)': (x) => x.indexPut_([{}, [0, 2]], zeros([2, 2, 4], { dtype: 'int64' })),
-  'x.index_put_((torch.tensor([0, 0]),), torch.tensor(5), accumulate=True)': (x) => x.indexPut_([long([0, 0])], tensor(5, { dtype: 'int64' }), { accumulate: true }),
+  'x[:, [0, 2]] = torch.zeros(2, 2, 4, dtype=torch.int64)': (x) =>
+    x.indexPut_([{}, [0, 2]], zeros([2, 2, 4], { dtype: 'int64' })),
+  'x.index_put_((torch.tensor([0, 0]),), torch.tensor(5), accumulate=True)': (x) =>
+    x.indexPut_([long([0, 0])], tensor(5, { dtype: 'int64' }), { accumulate: true }),
   'x[1, ..., -1] += 3': (x) => x.indexPut_([1, '...', -1], 3, { accumulate: true }),
 }
 

@@ -1,6 +1,19 @@
 /** Tensors print as PyTorch prints them: each case is one expression in both languages. */
 import assert from 'node:assert/strict'
-import { arange, call, cat, full, manualSeed, nn, ones, randint, randn, tensor, type Tensor, zeros } from '../../lib/index.js'
+import {
+  arange,
+  call,
+  cat,
+  full,
+  manualSeed,
+  nn,
+  ones,
+  randint,
+  randn,
+  tensor,
+  type Tensor,
+  zeros,
+} from '../../lib/index.js'
 import { needPython, runPython } from '../python.js'
 
 const cases: Record<string, () => Tensor> = {
@@ -31,7 +44,14 @@ const cases: Record<string, () => Tensor> = {
   "torch.tensor([float('nan')])": () => tensor([NaN]),
   "torch.tensor([1e10, float('inf')])": () => tensor([1e10, Infinity]),
   'torch.tensor([-1., 10., -100.])': () => tensor([-1, 10, -100]),
-  'torch.tensor([[1, -20], [300, 4]])': () => tensor([[1, -20], [300, 4]], { dtype: 'int64' }),
+  'torch.tensor([[1, -20], [300, 4]])': () =>
+    tensor(
+      [
+        [1, -20],
+        [300, 4],
+      ],
+      { dtype: 'int64' },
+    ),
   'torch.tensor([9223372036854775807, -1])': () => tensor([9223372036854775807n, -1n]),
   'torch.tensor([1, 2], dtype=torch.int32)': () => tensor([1, 2], { dtype: 'int32' }),
   'torch.tensor([1, 255], dtype=torch.uint8)': () => tensor([1, 255], { dtype: 'uint8' }),
@@ -39,8 +59,13 @@ const cases: Record<string, () => Tensor> = {
   'torch.tensor([0.1, 0.2], dtype=torch.bfloat16)': () => tensor([0.1, 0.2], { dtype: 'bfloat16' }),
   'torch.tensor([0.5, 2.], dtype=torch.float64)': () => tensor([0.5, 2], { dtype: 'float64' }),
   'torch.tensor([0.5, 3.]).to(torch.float8_e4m3fn)': () => tensor([0.5, 3], { dtype: 'float8_e4m3fn' }),
-  'torch.tensor([1+2j, 3-4.5j])': () => tensor([{ re: 1, im: 2 }, { re: 3, im: -4.5 }]),
-  'torch.tensor([[1+2j], [-0.25-1e-5j]], dtype=torch.complex128)': () => tensor([[{ re: 1, im: 2 }], [{ re: -0.25, im: -1e-5 }]], { dtype: 'complex128' }),
+  'torch.tensor([1+2j, 3-4.5j])': () =>
+    tensor([
+      { re: 1, im: 2 },
+      { re: 3, im: -4.5 },
+    ]),
+  'torch.tensor([[1+2j], [-0.25-1e-5j]], dtype=torch.complex128)': () =>
+    tensor([[{ re: 1, im: 2 }], [{ re: -0.25, im: -1e-5 }]], { dtype: 'complex128' }),
   'torch.tensor(1-2j)': () => tensor({ re: 1, im: -2 }),
   'torch.arange(24.).reshape(2, 3, 4)': () => arange(24, { dtype: 'float32' }).reshape(2, 3, 4),
   'torch.arange(16).reshape(2, 2, 2, 2)': () => arange(16).reshape(2, 2, 2, 2),
@@ -58,13 +83,18 @@ const cases: Record<string, () => Tensor> = {
   'torch.manual_seed(5) and torch.randint(-5, 1000, (3, 20))': () => (manualSeed(5), randint(-5, 1000, [3, 20])),
   'torch.ones(2, requires_grad=True)': () => ones([2], { requiresGrad: true }),
   'torch.ones(2, requires_grad=True) * 2': () => ones([2], { requiresGrad: true }).mul(2),
-  'torch.ones(20, requires_grad=True).double().exp() / 3': () => ones([20], { requiresGrad: true }).double().exp().div(3),
+  'torch.ones(20, requires_grad=True).double().exp() / 3': () =>
+    ones([20], { requiresGrad: true }).double().exp().div(3),
   'torch.ones(13, dtype=torch.float64, requires_grad=True)': () => ones([13], { dtype: 'float64', requiresGrad: true }),
   "torch.empty(2, 3, device='meta')": () => call('empty.memory_format', [[2, 3]], { device: 'meta' }) as Tensor,
-  "torch.empty(2, device='meta', dtype=torch.int64)": () => call('empty.memory_format', [[2]], { device: 'meta', dtype: 'int64' }) as Tensor,
+  "torch.empty(2, device='meta', dtype=torch.int64)": () =>
+    call('empty.memory_format', [[2]], { device: 'meta', dtype: 'int64' }) as Tensor,
   'torch.arange(6.).reshape(2, 3).t()': () => arange(6, { dtype: 'float32' }).reshape(2, 3).t(),
   'torch.ones(3).expand(2, 3)': () => ones([3]).expand(2, 3),
-  'torch.manual_seed(0) and torch.nn.Linear(2, 2).bias.detach()': () => (manualSeed(0), (new nn.Linear(2, 2).bias as Tensor).detach()),
+  'torch.manual_seed(0) and torch.nn.Linear(2, 2).bias.detach()': () => (
+    manualSeed(0),
+    (new nn.Linear(2, 2).bias as Tensor).detach()
+  ),
 }
 
 describe('printing against Python', () => {
@@ -72,7 +102,11 @@ describe('printing against Python', () => {
 
   before(async function () {
     needPython(this)
-    expected = JSON.parse(await runPython('print(json.dumps({c: repr(eval(c)) for c in json.loads(sys.argv[1])}))', [JSON.stringify(Object.keys(cases))])) as Record<string, string>
+    expected = JSON.parse(
+      await runPython('print(json.dumps({c: repr(eval(c)) for c in json.loads(sys.argv[1])}))', [
+        JSON.stringify(Object.keys(cases)),
+      ]),
+    ) as Record<string, string>
   })
 
   for (const [expression, make] of Object.entries(cases)) {
