@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "engine/error.h"
+#include "engine/names.h"
 #include "engine/random.h"
 
 namespace torchkeep::engine {
@@ -122,7 +123,7 @@ void requireFits(const at::Tensor& tensor, const TensorMeta& meta, c10::Device d
     throw Error(ErrorCode::InvalidArgument, what + ": expected " + expected + ", found " + found);
   };
   if (tensor.device() != device) reject("device " + device.str(), tensor.device().str());
-  if (tensor.scalar_type() != meta.dtype) reject(std::string("dtype ") + c10::toString(meta.dtype), c10::toString(tensor.scalar_type()));
+  if (tensor.scalar_type() != meta.dtype) reject("dtype " + dtypeName(meta.dtype), dtypeName(tensor.scalar_type()));
   if (!sizesFit(tensor.sizes(), meta.sizes)) reject("sizes " + describeSizes(meta.sizes), describe(tensor.sizes()));
 }
 
