@@ -2,6 +2,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/GradMode.h>
+#include <c10/util/safe_numerics.h>
 
 #include <algorithm>
 #include <unordered_map>
@@ -71,21 +72,23 @@ uint64_t reach(const TensorFileMap::Tensor& tensor, uint64_t itemSize, const std
   };
   if (tensor.sizes.size() != tensor.strides.size()) reject("sizes and strides differ in length");
   if (tensor.storageOffset < 0) reject("storageOffset is negative");
-  int64_t count = 1;
-  int64_t last = tensor.storageOffset;
+  uint64_t count = 1;
+  uint64_t end = static_cast<uint64_t>(tensor.storageOffset) + 1;
   for (size_t i = 0; i < tensor.sizes.size(); i++) {
-    const int64_t size = tensor.sizes[i];
-    const int64_t stride = tensor.strides[i];
-    int64_t span = 0;
-    if (size < 0 || stride < 0) reject("a size or a stride is negative");
-    if (__builtin_mul_overflow(count, size, &count)) reject("sizes overflow 64 bits");
+    if (tensor.sizes[i] < 0 || tensor.strides[i] < 0) reject("a size or a stride is negative");
+    const auto size = static_cast<uint64_t>(tensor.sizes[i]);
+    uint64_t span = 0;
+    // ATen counts in int64.
+    if (c10::mul_overflows(count, size, &count) || count > INT64_MAX) reject("sizes overflow 64 bits");
     if (size == 0) continue;
-    if (__builtin_mul_overflow(size - 1, stride, &span) || __builtin_add_overflow(last, span, &last))
+    if (c10::mul_overflows(size - 1, static_cast<uint64_t>(tensor.strides[i]), &span) ||
+        c10::add_overflows(end, span, &end)) {
       reject("strides overflow 64 bits");
+    }
   }
   if (count == 0) return 0;
   uint64_t bytes = 0;
-  if (__builtin_mul_overflow(static_cast<uint64_t>(last) + 1, itemSize, &bytes)) reject("the extent overflows 64 bits");
+  if (c10::mul_overflows(end, itemSize, &bytes)) reject("the extent overflows 64 bits");
   return bytes;
 }
 

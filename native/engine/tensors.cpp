@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/GradMode.h>
+#include <c10/util/safe_numerics.h>
 #include <torch/csrc/autograd/function.h>
 
 #include <array>
@@ -27,7 +28,7 @@ std::string sizesText(const std::vector<int64_t>& sizes) {
 uint64_t checkedBytes(const std::vector<int64_t>& sizes, uint64_t itemSize) {
   uint64_t bytes = itemSize;
   for (const int64_t size : sizes) {
-    if (size < 0 || __builtin_mul_overflow(bytes, static_cast<uint64_t>(size), &bytes)) {
+    if (size < 0 || c10::mul_overflows(bytes, static_cast<uint64_t>(size), &bytes)) {
       throw Error(ErrorCode::InvalidArgument,
                   "tensorFromData: sizes: expected non-negative sizes within 64 bits, found " + sizesText(sizes));
     }
