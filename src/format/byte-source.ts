@@ -1,16 +1,13 @@
 /** Random access to the bytes of a file, for readers. */
 import { open, type FileHandle } from 'node:fs/promises'
 import { TorchkeepError } from './errors.js'
+import type { FileIdentity } from './tensor-record.js'
 
 /** Small reads are served from a window of this size, so that the headers of many small records take few system calls. */
 const windowBytes = 16 << 10
 
-/** What distinguishes one state of a file from another. */
-export interface FileIdentity {
-  readonly inode: bigint
-  readonly sizeBytes: number
-  readonly modifiedNs: bigint
-}
+/** Bytes of a storage handled at a time: enough for full speed, few enough that the CRC-32 of one chunk takes about a millisecond. */
+export const chunkBytes = 4 << 20
 
 /** An open file. */
 export class ByteSource {
@@ -56,6 +53,13 @@ export class ByteSource {
     return this.identity.sizeBytes
   }
 
+  /** @throws TorchkeepError ERR_CHECKPOINT_CORRUPT where the file is not in the state that was read before. */
+  requireUnchanged(before: FileIdentity): void {
+    const { inode, sizeBytes, modifiedNs } = this.identity
+    if (inode === before.inode && sizeBytes === before.sizeBytes && modifiedNs === before.modifiedNs) return
+    throw new TorchkeepError('ERR_CHECKPOINT_CORRUPT', `${this.path} has changed since it was read`)
+  }
+
   /**
    * The bytes from `offset` on, valid until the next read.
    * @throws TorchkeepError ERR_CHECKPOINT_CORRUPT where the file ends before.
@@ -94,6 +98,16 @@ export class ByteSource {
         )
       }
       done += bytesRead
+    }
+  }
+
+  /** A range in pieces, in constant memory. A piece is valid until the next one is asked for. */
+  async *chunks(offset: number, sizeBytes: number): AsyncGenerator<Uint8Array> {
+    const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, sizeBytes))
+    for (let done = 0; done < sizeBytes; done += buffer.length) {
+      const chunk = buffer.subarray(0, Math.min(buffer.length, sizeBytes - done))
+      await this.readInto(chunk, offset + done)
+      yield chunk
     }
   }
 

@@ -27,6 +27,7 @@ export {
   tensorFromBytes,
   type AnyTensorRecord,
   type ByteOrigin,
+  type FileIdentity,
   type FileRange,
   type Quantizer,
   type TensorFacts,
@@ -45,4 +46,3 @@ export {
   type ReadBytesOptions,
 } from './read-bytes.js'
 export type { FormatWarning, ZipRecord } from './zip-read.js'
-export type { FileIdentity } from './byte-source.js'

@@ -11,7 +11,10 @@ export function isHashable(key: unknown): boolean {
 export function equalKey(container: { has(key: unknown): boolean }, key: unknown): unknown {
   const value = key instanceof PyFloat ? key.value : key
   if (typeof value !== 'number' && typeof value !== 'boolean' && typeof value !== 'bigint') return undefined
-  const twins: unknown[] = [Number(value)]
-  if (value == 0 || value == 1) twins.push(Boolean(value))
+  const number = Number(value)
+  const twins: unknown[] = []
+  if (typeof value !== 'bigint' || BigInt(number) === value) twins.push(number)
+  if (Number.isInteger(number)) twins.push(typeof value === 'bigint' ? value : BigInt(number))
+  if (number === 0 || number === 1) twins.push(number === 1)
   return twins.find((twin) => twin !== key && container.has(twin))
 }

@@ -13,9 +13,6 @@ import {
 } from './tensor-record.js'
 import { checkCrc } from './zip-read.js'
 
-/** Bytes checked at a time. */
-const chunkBytes = 4 << 20
-
 /** How {@link readTensorBytes} reads. */
 export interface ReadBytesOptions {
   /** Whether the CRC-32 of the tensor's whole storage is checked, once a file and storage. True unless told. */
@@ -47,7 +44,7 @@ export async function readTensorBytes(
     )
   }
   return ByteSource.with(file.path, async (source) => {
-    requireUnchanged(file, source)
+    source.requireUnchanged(file.identity)
     if (options.checkCrc !== false) await verifyStorage(file, source, storage)
     const [begin, end] = coveredBytes(tensor)
     const covered = new Uint8Array(end - begin)
@@ -77,7 +74,7 @@ export async function readTensorValues(
 /** The bytes of a whole storage, CRC-32 checked. See {@link readTensorBytes}. */
 export async function readStorageBytes(file: TorchFile, storage: StorageRecord): Promise<Uint8Array> {
   return ByteSource.with(file.path, async (source) => {
-    requireUnchanged(file, source)
+    source.requireUnchanged(file.identity)
     const bytes = new Uint8Array(storage.sizeBytes)
     await source.readInto(bytes, storage.source.offsetBytes)
     checkStorageCrc(file, storage, crc32(bytes))
@@ -88,7 +85,7 @@ export async function readStorageBytes(file: TorchFile, storage: StorageRecord):
 /** Checks the CRC-32 of every storage of the file, in constant memory. */
 export async function verifyStorages(file: TorchFile): Promise<void> {
   await ByteSource.with(file.path, async (source) => {
-    requireUnchanged(file, source)
+    source.requireUnchanged(file.identity)
     for (const storage of file.storages) await verifyStorage(file, source, storage)
   })
 }
@@ -98,25 +95,13 @@ async function verifyStorage(file: TorchFile, source: ByteSource, storage: Stora
   verified.set(file, done)
   if (storage.crc32 === null || done.has(storage.id)) return
   let crc = 0
-  const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, storage.sizeBytes))
-  for (let at = 0; at < storage.sizeBytes; at += buffer.length) {
-    const chunk = buffer.subarray(0, Math.min(buffer.length, storage.sizeBytes - at))
-    await source.readInto(chunk, storage.source.offsetBytes + at)
-    crc = crc32(chunk, crc)
-  }
+  for await (const chunk of source.chunks(storage.source.offsetBytes, storage.sizeBytes)) crc = crc32(chunk, crc)
   checkStorageCrc(file, storage, crc)
   done.add(storage.id)
 }
 
 function checkStorageCrc(file: TorchFile, storage: StorageRecord, computed: number): void {
   checkCrc(file.path, { name: storage.recordName ?? storage.id, crc32: storage.crc32 }, computed)
-}
-
-function requireUnchanged(file: TorchFile, source: ByteSource): void {
-  const { inode, sizeBytes, modifiedNs } = source.identity
-  const before = file.identity
-  if (inode === before.inode && sizeBytes === before.sizeBytes && modifiedNs === before.modifiedNs) return
-  throw new TorchkeepError('ERR_CHECKPOINT_CORRUPT', `${file.path} has changed since it was read`)
 }
 
 /** Strides of dimensions of size 1 do not matter. */

@@ -1,12 +1,13 @@
 /** Reads torch files: the value with its tensors described, in constant memory. Bytes are read when somebody asks for them. */
-import { ByteSource, type FileIdentity } from './byte-source.js'
+import { resolve } from 'node:path'
+import { ByteSource } from './byte-source.js'
 import { describe } from './arguments.js'
 import { dtypes, storageClassDTypes, type DTypeName } from './dtypes.js'
 import { TorchkeepError } from './errors.js'
 import { PickleReader } from './pickle-read.js'
 import { torchHooks } from './rebuild.js'
 import { requireTorchSave, requireZip } from './recognize.js'
-import { StorageRecord } from './tensor-record.js'
+import { StorageRecord, type FileIdentity } from './tensor-record.js'
 import { PythonGlobal, Tuple } from './values.js'
 import { walk } from './walk.js'
 import { weightsOnlyOpcodes } from './weights-only-opcodes.js'
@@ -61,7 +62,7 @@ export async function readTorchFile(path: string, options: ReadOptions = {}): Pr
     if (pickleRecord === undefined) throw new Error('data.pkl was checked before')
     const pickle = await readRecord(source, pickleRecord, options.maxPickleBytes ?? 256 << 20)
 
-    const storages = new StorageTable(source.path, archive.records)
+    const storages = new StorageTable(source, archive.records)
     const globals = new Set<string>()
     const value = new PickleReader(pickle, {
       label: `${path}, record data.pkl`,
@@ -127,10 +128,12 @@ class StorageTable {
   readonly inOrder: StorageRecord[] = []
   readonly #byKey = new Map<string, { storage: StorageRecord; className: string }>()
   readonly #path: string
+  readonly #identity: FileIdentity
   readonly #records: ReadonlyMap<string, ZipRecord>
 
-  constructor(path: string, records: ReadonlyMap<string, ZipRecord>) {
-    this.#path = path
+  constructor(source: ByteSource, records: ReadonlyMap<string, ZipRecord>) {
+    this.#path = resolve(source.path)
+    this.#identity = source.identity
     this.#records = records
   }
 
@@ -175,15 +178,16 @@ class StorageTable {
     if (record === undefined) reader.fail(`the record data/${key.slice(0, 200)} of a storage is missing`)
     if (record.sizeBytes !== sizeBytes)
       reader.fail(`storage ${key} has ${sizeBytes} bytes, its record data/${key} has ${record.sizeBytes}`)
-    const source = { path: this.#path, offsetBytes: record.offsetBytes, sizeBytes }
+    const { offsetBytes, crc32, name } = record
+    const source = { path: this.#path, offsetBytes, sizeBytes, identity: this.#identity, crc32 }
     return new StorageRecord({
-      id: `${this.#path}#${record.name}`,
-      recordName: record.name,
+      id: `${this.#path}@${this.#identity.inode}.${this.#identity.modifiedNs}#${name}`,
+      recordName: name,
       dtype,
       sizeBytes,
       location,
       source,
-      crc32: record.crc32,
+      crc32,
     })
   }
 

@@ -3,11 +3,23 @@ import { dtypes, type DTypeName } from './dtypes.js'
 import { TorchkeepError } from './errors.js'
 import type { Layout } from './values.js'
 
+/** What distinguishes one state of a file from another. */
+export interface FileIdentity {
+  readonly inode: bigint
+  readonly sizeBytes: number
+  readonly modifiedNs: bigint
+}
+
 /** A byte range of a file. */
 export interface FileRange {
+  /** Absolute. */
   readonly path: string
   readonly offsetBytes: number
   readonly sizeBytes: number
+  /** The state of the file that is meant; without it any is taken. */
+  readonly identity?: FileIdentity
+  /** CRC-32 of the range, checked when it is copied; null or absent: not known. */
+  readonly crc32?: number | null
 }
 
 /** What the Node executor can write: bytes at hand or a range of another file. */

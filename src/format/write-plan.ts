@@ -1,12 +1,11 @@
 /** Writes a planned file with Node's fs, for storages whose bytes are at hand or lie in another file. Memory stays constant. */
 import { open, rm, type FileHandle } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
+import { ByteSource, chunkBytes } from './byte-source.js'
 import { TorchkeepError } from './errors.js'
 import type { TorchFilePlan } from './plan.js'
-import type { ByteOrigin } from './tensor-record.js'
-
-/** Bytes handled at a time: large enough for full speed, small enough that the CRC-32 of one chunk takes about a millisecond. */
-const chunkBytes = 4 << 20
+import type { ByteOrigin, FileRange } from './tensor-record.js'
+import { checkCrc } from './zip-read.js'
 
 /** What was written. */
 export interface WrittenFile {
@@ -17,7 +16,7 @@ export interface WrittenFile {
 
 /**
  * Creates `path` exclusively and writes the plan into it; with `fsync` its bytes are durable when this resolves (its name is not: fsync the folder).
- * @throws TorchkeepError ERR_CHECKPOINT_WRITE, cause underneath; what was begun is removed. A file that existed is left alone.
+ * @throws TorchkeepError ERR_CHECKPOINT_WRITE, cause underneath; ERR_CHECKPOINT_CORRUPT or `_MISSING` for a file that storages come from. What was begun is removed. A file that existed is left alone.
  */
 export async function writePlan(
   path: string,
@@ -33,36 +32,63 @@ export async function writePlan(
     await file.close()
     return { sizeBytes: plan.sizeBytes, crc32: crcs }
   } catch (cause) {
-    await abandon(file, path)
-    throw new TorchkeepError('ERR_CHECKPOINT_WRITE', `cannot write ${path}: ${messageOf(cause)}`, { cause })
+    throw await abandon(file, path, cause)
   }
 }
 
-/** The failure that brought us here is the one to report; a second one while removing the remains travels in its place only if it must not be missed. */
-async function abandon(file: FileHandle, path: string): Promise<void> {
-  await file.close().catch(ignoreClosed)
-  await rm(path, { force: true })
-}
-
-function ignoreClosed(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EBADF') throw error
+/** Removes what was begun; the error to raise. */
+async function abandon(file: FileHandle, path: string, cause: unknown): Promise<TorchkeepError> {
+  const failures = [cause]
+  const note = (failure: unknown) => failures.push(failure)
+  await file.close().catch(note)
+  await rm(path, { force: true }).catch(note)
+  if (cause instanceof TorchkeepError && failures.length === 1) return cause
+  return new TorchkeepError('ERR_CHECKPOINT_WRITE', `cannot write ${path}: ${failures.map(messageOf).join('; ')}`, {
+    cause,
+  })
 }
 
 async function writeParts(file: FileHandle, plan: TorchFilePlan<ByteOrigin>): Promise<number[]> {
   const crcs = new Array<number>(plan.crcSlots).fill(0)
+  const output = new BufferedOutput(file)
   for (const part of plan.parts) {
     if (part.kind === 'bytes') {
-      await writeAll(file, patched(part.bytes, part.crcPatches ?? [], crcs))
+      await output.write(patched(part.bytes, part.crcPatches ?? [], crcs))
       continue
     }
     let crc = 0
     for await (const chunk of chunks(part.tensor, part.offsetBytes, part.sizeBytes)) {
       crc = crc32(chunk, crc)
-      await writeAll(file, chunk)
+      await output.write(chunk)
     }
     crcs[part.crcSlot] = crc
   }
+  await output.flush()
   return crcs
+}
+
+/** Gathers small writes, so that a file of many small tensors takes few system calls. */
+class BufferedOutput {
+  readonly #file: FileHandle
+  readonly #buffer = Buffer.allocUnsafe(1 << 20)
+  #length = 0
+
+  constructor(file: FileHandle) {
+    this.#file = file
+  }
+
+  /** The bytes may be changed again once this resolves. */
+  async write(bytes: Uint8Array): Promise<void> {
+    if (this.#length + bytes.byteLength > this.#buffer.length) await this.flush()
+    if (bytes.byteLength > this.#buffer.length) return writeAll(this.#file, bytes)
+    this.#buffer.set(bytes, this.#length)
+    this.#length += bytes.byteLength
+  }
+
+  async flush(): Promise<void> {
+    await writeAll(this.#file, this.#buffer.subarray(0, this.#length))
+    this.#length = 0
+  }
 }
 
 function patched(
@@ -97,19 +123,32 @@ async function* chunks(origin: ByteOrigin, offsetBytes: number, sizeBytes: numbe
     }
     return
   }
-  const source = await open(origin.path, 'r')
+  const source = await ByteSource.open(origin.path)
   try {
-    const buffer = Buffer.allocUnsafe(Math.min(chunkBytes, sizeBytes))
-    for (let done = 0; done < sizeBytes;) {
-      const want = Math.min(buffer.length, sizeBytes - done)
-      const { bytesRead } = await source.read(buffer, 0, want, origin.offsetBytes + offsetBytes + done)
-      if (bytesRead === 0) throw new Error(`${origin.path} ended while ${sizeBytes - done} bytes were still to be read`)
-      yield buffer.subarray(0, bytesRead)
-      done += bytesRead
-    }
+    if (origin.identity !== undefined) source.requireUnchanged(origin.identity)
+    await checkRange(source, origin, offsetBytes, sizeBytes)
+    yield* source.chunks(origin.offsetBytes + offsetBytes, sizeBytes)
   } finally {
     await source.close()
   }
+}
+
+/** A range with a CRC-32 is checked as a whole before a part of it is copied: damage must not get a CRC-32 that agrees with it. */
+async function checkRange(
+  source: ByteSource,
+  origin: FileRange,
+  offsetBytes: number,
+  sizeBytes: number,
+): Promise<void> {
+  if (offsetBytes + sizeBytes > origin.sizeBytes) {
+    throw new Error(
+      `a range of ${origin.sizeBytes} bytes was to give bytes ${offsetBytes} to ${offsetBytes + sizeBytes}`,
+    )
+  }
+  if (origin.crc32 === undefined || origin.crc32 === null) return
+  let crc = 0
+  for await (const chunk of source.chunks(origin.offsetBytes, origin.sizeBytes)) crc = crc32(chunk, crc)
+  checkCrc(origin.path, { name: `at ${origin.offsetBytes}`, crc32: origin.crc32 }, crc)
 }
 
 function messageOf(cause: unknown): string {
