@@ -222,7 +222,8 @@ describe("a session's life", () => {
     await run(rows(4500))
     assert.equal(addon().memoryStats({ device: 'cpu' }).liveTensors, liveTensors)
     const grown = process.memoryUsage.rss() - residentBytes
-    assert.ok(grown <= 16 << 20, `${grown} bytes more`)
+    // AddressSanitizer keeps freed memory back on purpose.
+    if (process.env['TORCHKEEP_BUILD'] !== 'Asan') assert.ok(grown <= 16 << 20, `${grown} bytes more`)
     session.dispose()
   })
 
