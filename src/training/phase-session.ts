@@ -1,12 +1,22 @@
 /** Everything that lives as long as one phase: the recorded graphs, the optimizer, the scheduler, the native session. */
 import { lrScheduler, type Module, nn, optim, type Parameter, Session, type Tensor } from '../../lib/index.js'
-import type { ModelGraph, PhaseState } from '../checkpoint/schema.js'
+import type { Dict, ModelGraph, PhaseState } from '../checkpoint/schema.js'
 import type { OptimizerConfig, Phase, SchedulerConfig, TrainingConfig } from '../checkpoint/training-config.js'
 import type { PhaseNames } from './patterns.js'
 import { type LossFunction, recordGraphs } from './recording.js'
 
 /** The optimizers by PyTorch's names. */
 const optimizers = { SGD: optim.SGD, Adam: optim.Adam, AdamW: optim.AdamW }
+
+/** State of an optimizer and a scheduler from a checkpoint. */
+export interface RestoredPhase {
+  optimizer: Dict
+  scheduler: Dict | null
+  /** Finished epochs of the phase. */
+  epochsDone: number
+  /** Whether the phase's own configuration was changed since, so that its rates and other hyperparameters count, not the saved ones. */
+  isChanged: boolean
+}
 
 export class PhaseSession {
   private constructor(
@@ -29,8 +39,8 @@ export class PhaseSession {
     /** Inputs, then the target. */
     example: readonly Tensor[]
     threads: number
-    /** State of an optimizer and a scheduler to go on with. */
-    restored: { optimizer: ReadonlyMap<unknown, unknown>; scheduler: ReadonlyMap<unknown, unknown> | null } | null
+    /** What to go on with. */
+    restored: RestoredPhase | null
   }): Promise<PhaseSession> {
     const { model, config, names, restored } = options
     const parameters = model.namedParameters()
@@ -41,10 +51,7 @@ export class PhaseSession {
       options.defaultOptimizer,
     )
     const scheduler = config.scheduler === undefined ? null : makeScheduler(optimizer, config.scheduler)
-    if (restored !== null) {
-      optimizer.loadStateDict(restored.optimizer)
-      if (scheduler !== null && restored.scheduler !== null) scheduler.loadStateDict(restored.scheduler)
-    }
+    if (restored !== null) restore(optimizer, scheduler, restored)
     const graphs = recordGraphs(model, names.modulesInEval, options.loss, options.example)
     const session = await Session.create({ module: model, ...graphs, optimizer, threads: options.threads })
     return new PhaseSession(config, names, optimizer, scheduler, session, {
@@ -100,6 +107,17 @@ function makeOptimizer(parameters: Parameter[], phase: Phase, defaultOptimizer: 
 
 function makeScheduler(optimizer: optim.Optimizer, { stepSize, gamma }: SchedulerConfig): lrScheduler.StepLR {
   return new lrScheduler.StepLR(optimizer, { stepSize, ...(gamma === undefined ? {} : { gamma }) })
+}
+
+function restore(optimizer: optim.Optimizer, scheduler: lrScheduler.StepLR | null, restored: RestoredPhase): void {
+  if (restored.isChanged) {
+    const fresh = optimizer.stateDict()
+    optimizer.loadStateDict(new Map([...fresh, ['state', restored.optimizer.get('state')]]))
+    for (let epoch = 0; epoch < restored.epochsDone; epoch++) scheduler?.step()
+    return
+  }
+  optimizer.loadStateDict(restored.optimizer)
+  if (restored.scheduler !== null) scheduler?.loadStateDict(restored.scheduler)
 }
 
 /** The loss functions by the names of a training configuration. */

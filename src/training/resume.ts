@@ -7,18 +7,22 @@ import type { TrainingConfig } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
 import { load } from '../serialization.js'
 import type { BatchFeed } from './feed.js'
+import type { PhaseNames } from './patterns.js'
+import type { RestoredPhase } from './phase-session.js'
 import type { EpochPosition } from './run-state.js'
 
 /** A checkpoint that a run goes on from. */
 export interface Restored {
   path: string
   checkpoint: Checkpoint<Tensor>
+  /** Where the training configuration differs from the checkpoint's, as the caller accepted. */
+  changes: readonly string[]
 }
 
 /**
  * Reads the checkpoint that `wanted` means (`latest`, `best` or a path) and refuses one of another configuration.
  *
- * @param accepted paths of the training configuration that may differ, as the refusal names them.
+ * @param accepted parts of the training configuration that may differ: `phases[1].lr`, or `phases` for all of them.
  * @throws TorchkeepError `ERR_CHECKPOINT_MISSING`, `ERR_CHECKPOINT_INCOMPATIBLE`, and what reading the file throws.
  */
 export async function readCheckpoint(
@@ -29,19 +33,25 @@ export async function readCheckpoint(
 ): Promise<Restored> {
   const path = await findCheckpoint(folder, wanted)
   const checkpoint = decodeCheckpoint<Tensor>(await load(path), path)
-  const changed = differences(checkpoint.trainingConfig as unknown as Plain, config as unknown as Plain).filter(
-    (at) => !accepted.includes(at),
-  )
-  if (changed.length > 0) {
+  const changes = differences(checkpoint.trainingConfig as unknown as Plain, config as unknown as Plain)
+  const refused = changes.filter((change) => !accepted.some((part) => isWithin(change, part)))
+  if (refused.length > 0) {
     throw new TorchkeepError(
       'ERR_CHECKPOINT_INCOMPATIBLE',
-      `${path} was made with another training configuration; these differ: ${changed.join(', ')}`,
+      `${path} was made with another training configuration; these differ: ${refused.join(', ')}`,
       {
-        suggestions: [`pass { accept: [${changed.map((at) => `'${at}'`).join(', ')}] } to go on with the new values`],
+        suggestions: [
+          `pass accept: [${refused.map((change) => `'${change}'`).join(', ')}] to go on with the new values`,
+        ],
       },
     )
   }
-  return { path, checkpoint }
+  return { path, checkpoint, changes }
+}
+
+/** Whether a path of a configuration is `part` or lies in it: `phases[1].lr` in `phases[1]`. */
+function isWithin(path: string, part: string): boolean {
+  return path === part || path.startsWith(`${part}.`) || path.startsWith(`${part}[`)
 }
 
 /** Puts a checkpoint's weights into the model; a model of another shape is refused with the names that do not fit. */
@@ -94,6 +104,29 @@ export function restorePosition({ path, checkpoint }: Restored, feed: BatchFeed)
   setRngState(rngState.cpu)
   if (rngState.loader !== null) generator?.setState(rngState.loader)
   return restored
+}
+
+/**
+ * The optimizer and scheduler to go on with.
+ *
+ * @throws TorchkeepError `ERR_CHECKPOINT_INCOMPATIBLE` where the phase trained other parameters: their optimizer state fits no others.
+ */
+export function restoredPhase({ path, checkpoint, changes }: Restored, names: PhaseNames): RestoredPhase {
+  const { phaseState, trainingState, optimizerStateDict, schedulerState } = checkpoint
+  const trained = phaseState.groups.flat()
+  if (trained.join('\n') !== names.trained.join('\n')) {
+    throw new TorchkeepError(
+      'ERR_CHECKPOINT_INCOMPATIBLE',
+      `${path}: phase '${phaseState.name}' trained ${trained.join(', ')}; now it would train ${names.trained.join(', ')}`,
+    )
+  }
+  const parts = [`phases[${trainingState.currentPhase - 1}]`, 'optimizer']
+  return {
+    optimizer: optimizerStateDict,
+    scheduler: schedulerState,
+    epochsDone: trainingState.phaseEpochsDone,
+    isChanged: changes.some((change) => parts.some((part) => isWithin(change, part))),
+  }
 }
 
 /** Disposes the tensors of a checkpoint that has been taken up. */

@@ -1,5 +1,6 @@
 /** Where a run stands, apart from the tensors. */
 import type { Best, Checkpoint, DataPosition, EpochMetrics, TrainingState } from '../checkpoint/schema.js'
+import type { Monitor } from './monitor.js'
 import type { Tensor } from '../../lib/index.js'
 
 /** An epoch under way. */
@@ -65,6 +66,11 @@ export class RunState {
     this.history.push(metrics)
     if (metrics.valLoss !== null && metrics.valLoss < this.bestValLoss) this.bestValLoss = metrics.valLoss
     this.best = best ?? this.best
+  }
+
+  /** Scores of another metric or direction cannot be compared: the best begins anew. */
+  forgetBestUnless({ name, mode }: Monitor): void {
+    if (this.best?.monitor !== name || this.best.mode !== mode) this.best = null
   }
 
   /** Forgets the position in the epoch. */

@@ -1,19 +1,19 @@
 /** One call of `ProgressiveTrainer.train`: phases, epochs, chunks of steps, validation, checkpoints. */
 import { getRngState, type Module, scope, setRngState, type Tensor } from '../../lib/index.js'
 import type { Plain } from '../checkpoint/fields.js'
-import type { Checkpoint, EpochMetrics } from '../checkpoint/schema.js'
+import type { EpochMetrics } from '../checkpoint/schema.js'
 import type { MetricName, OptimizerConfig, Phase, TrainingConfig } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
 import type { TrainerEvents } from './events.js'
 import type { BatchFeed } from './feed.js'
-import { runMetadata } from './metadata.js'
 import { computeMetrics } from './metrics.js'
 import type { ModelCheckpoint } from './model-checkpoint.js'
 import { improvement, type Monitor } from './monitor.js'
 import type { PhaseNames } from './patterns.js'
 import { PhaseSession } from './phase-session.js'
 import type { LossFunction } from './recording.js'
-import { beginEpoch, release, type Restored, restorePosition, restoreWeights } from './resume.js'
+import { takePicture } from './picture.js'
+import { beginEpoch, release, type Restored, restoredPhase, restorePosition, restoreWeights } from './resume.js'
 import { type EpochPosition, RunState } from './run-state.js'
 
 /** What a run needs, checked. */
@@ -64,6 +64,7 @@ export class TrainingRun {
     restoreWeights(this.#parts.model, restored)
     this.#state = RunState.from(restored.checkpoint)
     this.#state.position = restorePosition(restored, this.#parts.training)
+    this.#state.forgetBestUnless(this.#parts.monitor)
     this.#restored = restored
     this.#parts.checkpoints.newestPath = restored.path
   }
@@ -107,7 +108,7 @@ export class TrainingRun {
   async #openPhase(config: Phase): Promise<PhaseSession> {
     const { model, loss, training, phaseNames, threads, trainingConfig, emit } = this.#parts
     const names = phaseNames[this.#state.phase - 1] as PhaseNames
-    const restored = this.#restored?.checkpoint
+    const example = training.example(training.rowsOfBatch(0))
     const phase = await PhaseSession.open({
       model,
       config,
@@ -115,10 +116,10 @@ export class TrainingRun {
       loss,
       threads,
       defaultOptimizer: trainingConfig.optimizer ?? defaultOptimizer,
-      example: training.example(training.rowsOfBatch(0)),
-      restored:
-        restored === undefined ? null : { optimizer: restored.optimizerStateDict, scheduler: restored.schedulerState },
+      example,
+      restored: this.#restored === null ? null : restoredPhase(this.#restored, names),
     })
+    for (const tensor of example) tensor.dispose()
     this.#forgetRestored()
     const { name, epochs } = config
     emit('phase', {
@@ -252,37 +253,12 @@ export class TrainingRun {
   ): Promise<void> {
     const state = this.#state
     const isBest = label.isBest ?? false
-    const picture = this.#picture(phase, isBest, label.validationLoss ?? NaN)
+    const picture = takePicture(this.#parts, state, phase, isBest, label.validationLoss ?? NaN)
     const saved = await this.#parts.checkpoints.write(picture, label.regular)
     for (const tensor of [...picture.modelStateDict.values(), ...Object.values(picture.rngState)])
       (tensor as Tensor | null)?.dispose()
     this.#saved = true
     this.#parts.emit('checkpoint', { ...saved, epoch: state.epoch, phase: state.phase, step: state.globalStep, isBest })
-  }
-
-  /** The checkpoint of this moment. Its tensors are the live ones: nothing may train until it is written. */
-  #picture(phase: PhaseSession, isBest: boolean, validationLoss: number): Checkpoint<Tensor> {
-    const { model, config, trainingConfig, training } = this.#parts
-    const state = this.#state
-    return {
-      timestamp: Math.floor(Date.now() / 1000),
-      modelStateDict: model.stateDict(),
-      trainingState: state.trainingState(),
-      config,
-      validationLoss,
-      isBest,
-      epoch: state.epoch,
-      phase: state.phase,
-      optimizerStateDict: phase.optimizerStateDict(),
-      schedulerState: phase.scheduler?.stateDict() ?? null,
-      trainingConfig,
-      rngState: { cpu: getRngState(), loader: training.loader.generator?.getState() ?? null },
-      earlyStopping: null,
-      dataPosition: state.dataPosition(),
-      phaseState: phase.state,
-      modelGraph: phase.graph,
-      metadata: runMetadata(config, trainingConfig),
-    }
   }
 }
 

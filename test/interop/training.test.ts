@@ -63,7 +63,7 @@ def run(start, stop, out):
                 {'name': 'head', 'epochs': 2, 'lr': 0.01, 'freeze': ['features.*'], 'optimizer': {'name': 'SGD', 'momentum': 0.9}},
                 {'name': 'everything', 'epochs': 2, 'lr': 0.003, 'scheduler': {'name': 'StepLR', 'step_size': 1, 'gamma': 0.5}}]},
             'rng_state': None, 'early_stopping': None, 'data_position': None, 'phase_state': None, 'model_graph': None,
-            'metadata': {'title': '', 'description': '', 'tags': [], 'config_hash': '', 'torchkeep_version': '', 'libtorch_version': torch.__version__},
+            'metadata': {'title': '', 'description': '', 'tags': [], 'config_hash': '', 'torchkeep_version': '', 'libtorch_version': str(torch.__version__)},
         }
         optimizer, scheduler, ck['phase_state'] = open_phase(1)
     else:

@@ -154,11 +154,11 @@ describe('trainer errors', function () {
     const other = new ProgressiveTrainer(
       linear(),
       null,
-      { ...trainingConfig, phases: trainingConfig.phases.map(({ freeze: _, ...phase }) => phase) },
+      { ...trainingConfig, phases: trainingConfig.phases.map((phase) => ({ ...phase, freeze: [] })) },
       { checkpointDir: folder },
     )
     const classes = loader(randn([8, 4]), randint(0, 2, [8]))
-    await assert.rejects(other.train(classes, classes, { resumeFrom: 'latest', accept: ['phases[0].freeze'] }), {
+    await assert.rejects(other.train(classes, classes, { resumeFrom: 'latest', accept: ['phases'] }), {
       code: 'ERR_CHECKPOINT_INCOMPATIBLE',
       message: /latest\.pth does not fit the model: .*0\.weight/s,
     })

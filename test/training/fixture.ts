@@ -77,7 +77,12 @@ export async function fingerprint(path: string): Promise<Map<string, string>> {
     } else if (Array.isArray(value)) {
       value.forEach((item, index) => visit(item, `${at}[${index}]`))
     } else {
-      lines.set(at, typeof value === 'bigint' ? `${value}n` : (JSON.stringify(value) ?? String(value)))
+      lines.set(
+        at,
+        typeof value === 'string'
+          ? JSON.stringify(value)
+          : `${typeof value} ${Object.is(value, -0) ? '-0' : String(value)}`,
+      )
     }
   }
   visit(await load(path), '')

@@ -4,6 +4,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Generator } from '../../lib/index.js'
+import type { Phase } from '../../src/checkpoint/training-config.js'
 import { latestBestPath, latestPath } from '../../src/checkpoint/layout.js'
 import type { TorchkeepError } from '../../src/format/errors.js'
 import { assertSameBits, prepare, trainingConfig } from './fixture.js'
@@ -101,24 +102,42 @@ describe('resume', function () {
   })
 
   it('refuses another configuration by its differing fields unless they are accepted', async () => {
-    const [phase1, phase2] = trainingConfig.phases
-    const config = {
-      ...trainingConfig,
-      phases: [phase1, { ...phase2, epochs: 3, lr: 0.1 }] as typeof trainingConfig.phases,
-    }
+    const [phase1, phase2] = trainingConfig.phases as [Phase, Phase]
+    const config = { ...trainingConfig, phases: [phase1, { ...phase2, epochs: 3, lr: 0.1 }] }
     const run = prepare(join(folder, 'changed'), { config })
-    const resumeFrom = regular('whole').find(
-      (name) => name.includes('epoch_2_phase_1') && !name.includes('step'),
-    ) as string
-    await assert.rejects(run.trainer.train(run.trainLoader, run.valLoader, { resumeFrom, accept: ['phases[1].lr'] }), {
-      code: 'ERR_CHECKPOINT_INCOMPATIBLE',
-      message: /differ: phases\[1\]\.epochs$/,
-    })
+    const [afterHead, afterThree] = [2, 3].map((epoch) =>
+      regular('whole').find((name) => name.includes(`epoch_${epoch}_phase_${epoch - 1}`) && !name.includes('step')),
+    ) as [string, string]
+    await assert.rejects(
+      run.trainer.train(run.trainLoader, run.valLoader, { resumeFrom: afterHead, accept: ['phases[1].lr'] }),
+      { code: 'ERR_CHECKPOINT_INCOMPATIBLE', message: /differ: phases\[1\]\.epochs$/ },
+    )
+    for (const [resumeFrom, rates] of [
+      [afterHead, [0.1, 0.05, 0.025]],
+      [afterThree, [0.003, 0.05, 0.025]],
+    ] as const) {
+      const summary = await run.trainer.train(run.trainLoader, run.valLoader, { resumeFrom, accept: ['phases'] })
+      assert.deepEqual(
+        summary.metricsHistory.slice(2).map(({ learningRate }) => learningRate),
+        rates,
+      )
+    }
+  })
+
+  it('begins the best anew when another value is monitored', async () => {
+    const config = { ...trainingConfig, monitor: 'train_loss' }
+    const run = prepare(join(folder, 'monitor'), { config })
     const summary = await run.trainer.train(run.trainLoader, run.valLoader, {
-      resumeFrom,
-      accept: ['phases[1].lr', 'phases[1].epochs'],
+      resumeFrom: regular('whole').find((name) => name.includes('epoch_3_phase_2') && !name.includes('step')) as string,
+      accept: ['monitor'],
     })
-    assert.equal(summary.totalEpochs, 5)
+    assert.deepEqual(summary.best, {
+      monitor: 'train_loss',
+      mode: 'min',
+      score: summary.metricsHistory[3]?.trainLoss,
+      epoch: 4,
+      phase: 2,
+    })
   })
 
   it('says where it looked for a checkpoint that is not there', async () => {
