@@ -23,7 +23,7 @@ export async function saveArchive(
  * say `trust: true`; anything else is `ERR_CHECKPOINT_UNSAFE`.
  */
 export async function loadArchive(path: string, { trust }: { trust: boolean }): Promise<Map<string, Tensor>> {
-  // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- JavaScript callers may leave the options out or give a truthy value.
+   
   if (trust !== true) {
     throw new TorchkeepError(
       'ERR_CHECKPOINT_UNSAFE',

@@ -1,5 +1,5 @@
 /** Random state: the environment's default generator and generators of one's own. Seeds and states are Python's. */
-import { Tensor } from './tensor.js'
+import type { Tensor } from './tensor.js'
 import { tensor } from './creation.js'
 import { TorchkeepError } from '../src/format/errors.js'
 import type { GeneratorHandle } from './contract.js'

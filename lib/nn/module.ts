@@ -6,7 +6,7 @@ import { isDType, isFloatingPoint, type DType } from '../dtype.js'
 import { noGrad } from '../grad-mode.js'
 import { activeRecorder } from '../recording.js'
 import { keep } from '../scope.js'
-import { Tensor } from '../tensor.js'
+import type { Tensor } from '../tensor.js'
 import { Parameter } from './parameter.js'
 import { join, loadStateDict, type LoadReport, type StateDictLike } from './state-dict.js'
 

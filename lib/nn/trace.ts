@@ -134,7 +134,7 @@ function compareNodes(once: GraphRecorder, twice: GraphRecorder): void {
     return (
       other === undefined ||
       node.target !== other.target ||
-      JSON.stringify(node.inputs) !== JSON.stringify(other.inputs)
+      JSON.stringify([node.inputs, node.outputs]) !== JSON.stringify([other.inputs, other.outputs])
     )
   })
   const node =

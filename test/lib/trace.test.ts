@@ -1,0 +1,173 @@
+import assert from 'node:assert/strict'
+import {
+  cat,
+  Generator,
+  getRngState,
+  liveTensors,
+  nn,
+  noGrad,
+  ones,
+  optim,
+  rand,
+  randint,
+  randn,
+  Session,
+  tensor,
+  type Tensor,
+  trace,
+  traceFunction,
+} from '../../lib/index.js'
+import { Cnn } from './cnn.js'
+import { digest, digests } from './digest.js'
+
+class Lambda extends nn.Module {
+  weight = new nn.Parameter(ones([3]))
+
+  constructor(readonly fn: (x: Tensor, weight: Tensor) => Tensor | Tensor[]) {
+    super()
+  }
+
+  override forward(x: Tensor): Tensor | Tensor[] {
+    return this.fn(x, this.weight)
+  }
+}
+
+const refused = (message: RegExp) => ({ name: 'TorchkeepError', code: 'ERR_INVALID_ARGUMENT', message })
+const record = (fn: (x: Tensor, weight: Tensor) => Tensor | Tensor[]): unknown => trace(new Lambda(fn), [randn([2, 3])])
+
+describe('trace', () => {
+  it('leaves parameters, buffers, inputs, the random state and the tensor count as they were', () => {
+    const model = new Cnn()
+    const input = randn([2, 1, 12, 12])
+    const before = [digests(model.stateDict()), digest(input), digest(getRngState())]
+    const alive = liveTensors()
+    trace(model, [input])
+    assert.equal(liveTensors(), alive)
+    assert.deepEqual([digests(model.stateDict()), digest(input), digest(getRngState())], before)
+    trace(new Lambda((x, weight) => weight.mul_(2).add(x.add_(1))), [input.reshape(-1, 3)])
+    assert.deepEqual(digest(input), before[1])
+  })
+
+  const batchBound: Record<string, (x: Tensor) => Tensor> = {
+    'a size in reshape': (x) => x.reshape(x.size(0), 3),
+    'a division by the size': (x) => x.sum().div(x.size(0)),
+    'a loop over rows': (x) => cat(Array.from({ length: x.size(0) }, (_, i) => x.at(i))),
+    'a tensor of the size': (x) => x.add(ones([x.size(0), 1])),
+    'a split into rows': (x) => x.split(1)[0] as Tensor,
+  }
+  for (const [name, fn] of Object.entries(batchBound)) {
+    it(`refuses ${name}, naming the node`, () => {
+      assert.throws(() => record(fn), refused(/^Node '\w+' \(torch\.ops\.aten\.\w+\.\w+\) depends on the batch size/))
+    })
+  }
+
+  it('refuses values, gradient modes, generators and recordings inside forward', () => {
+    assert.throws(
+      () => record((x) => (Number(x.sum().item()) > 0 ? x : x.neg())),
+      refused(/item\(\) reads a tensor's values/),
+    )
+    assert.throws(() => record((x) => tensor(x.tolist())), refused(/tolist\(\)/))
+    assert.throws(() => record((x) => x.add(x.data().length)), refused(/data\(\)/))
+    assert.throws(() => record((x) => (x.equal(x) ? x : x.neg())), refused(/equal\(\)/))
+    assert.throws(() => record((x) => noGrad(() => x.mul(2))), refused(/gradient mode/))
+    assert.throws(() => record((x) => (trace(new nn.ReLU(), [x]), x)), { code: 'ERR_INVALID_ARGUMENT' })
+    assert.throws(
+      () => record(() => rand([3], { generator: new Generator() })),
+      refused(/generator cannot be recorded/),
+    )
+    assert.throws(() => record(() => 5 as unknown as Tensor), refused(/returned number/))
+  })
+
+  it('passes the failure of an operator on', () => {
+    assert.throws(() => record((x) => x.add(rand([7]))), { code: 'ERR_TORCH' })
+    assert.doesNotThrow(() => record((x) => x.relu()), 'the failed recording is over')
+  })
+
+  it('refuses a graph in a session that does not fit the module', async () => {
+    const graph = trace(new nn.Linear(3, 1), [randn([2, 3])])
+    const lossGraph = traceFunction(
+      (out, target) => nn.functional.mseLoss(out as Tensor, target as Tensor),
+      [randn([2, 1]), randn([2, 1])],
+    )
+    const other = new nn.Flatten()
+    await assert.rejects(
+      Session.create({ module: other, trainGraph: graph, evalGraph: graph, lossGraph, optimizer: null }),
+      refused(/weight/),
+    )
+    const optimizer = new optim.SGD(new nn.Linear(3, 1).parameters())
+    await assert.rejects(
+      Session.create({ module: new nn.Linear(3, 1), trainGraph: graph, evalGraph: graph, lossGraph, optimizer }),
+      refused(/not the module's/),
+    )
+  })
+})
+
+describe('Session', () => {
+  /** A session that fits a line. */
+  async function open(optimizer: (parameters: nn.Parameter[]) => optim.Optimizer | null) {
+    const model = new nn.Linear(3, 1)
+    const example = randn([2, 3])
+    const graph = trace(model, [example])
+    const loss = (out: Tensor, target: Tensor): Tensor => nn.functional.mseLoss(out, target)
+    const lossGraph = traceFunction(loss as (...inputs: Tensor[]) => Tensor, [randn([2, 1]), randn([2, 1])])
+    const made = optimizer(model.parameters())
+    return {
+      model,
+      optimizer: made,
+      session: await Session.create({
+        module: model,
+        trainGraph: graph,
+        evalGraph: graph,
+        lossGraph,
+        optimizer: made,
+        threads: 1,
+      }),
+    }
+  }
+
+  it('uses rates that were changed after syncOptimizer', async () => {
+    const { model, optimizer, session } = await open((parameters) => new optim.SGD(parameters, { lr: 0.1 }))
+    const [x, y] = [randn([4, 3]), randn([4, 1])]
+    const run = {
+      tensors: [x, y],
+      order: new BigInt64Array([0n, 1n, 2n, 3n]),
+      batchSize: 4,
+      inputs: 1,
+      maxDurationMs: 1000,
+    }
+    for (const group of (optimizer as optim.Optimizer).paramGroups) group.lr = 0
+    session.syncOptimizer()
+    const before = digests(model.stateDict())
+    await session.run(run)
+    assert.deepEqual(digests(model.stateDict()), before)
+    session.dispose()
+    session.dispose()
+    await assert.rejects(session.run(run), { code: 'ERR_DISPOSED' })
+  })
+
+  it('evaluates ready batches without an optimizer', async () => {
+    const { model, session } = await open(() => null)
+    const batches = [randn([2, 3]), randn([1, 3])]
+    const { samples, loss, outputs } = await session.evaluate({ batches: batches.map((batch) => [batch]), inputs: 1 })
+    assert.equal(samples, 3)
+    assert.ok(Number.isNaN(loss))
+    assert.equal(digest(outputs[0] as Tensor), digest(noGrad(() => model.call(cat(batches)))))
+    session.dispose()
+  })
+
+  it('passes loss labels out of range on as an error and stays usable', async () => {
+    const model = new nn.Linear(3, 2)
+    const graph = trace(model, [randn([2, 3])])
+    const loss = new nn.CrossEntropyLoss()
+    const lossGraph = traceFunction(
+      (scores, target) => loss.call(scores as Tensor, target as Tensor),
+      [randn([2, 2]), randint(0, 2, [2])],
+    )
+    const optimizer = new optim.AdamW(model.parameters())
+    using session = await Session.create({ module: model, trainGraph: graph, evalGraph: graph, lossGraph, optimizer })
+    const run = (label: number): Promise<unknown> =>
+      session.run({ batches: [[randn([1, 3]), tensor([label], { dtype: 'int64' })]], inputs: 1, maxDurationMs: 1000 })
+    await assert.rejects(run(9), /out of bounds/)
+    await assert.doesNotReject(run(1))
+  })
+})
