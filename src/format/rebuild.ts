@@ -3,19 +3,8 @@ import { describe, CallArguments } from './arguments.js'
 import { allowedGlobals, dtypeGlobals, modernName } from './globals.js'
 import type { PickleHooks, PickleReader } from './pickle-read.js'
 import { tensorRebuilders, type Rebuild } from './rebuild-tensors.js'
-import type {
-  Tuple} from './values.js';
-import {
-  ByteArray,
-  Complex,
-  Counter,
-  Device,
-  Layout,
-  OrderedDict,
-  PythonGlobal,
-  Size,
-  TorchDType
-} from './values.js'
+import type { Tuple } from './values.js'
+import { ByteArray, Complex, Counter, Device, Layout, OrderedDict, PythonGlobal, Size, TorchDType } from './values.js'
 
 /** Hooks for the pickle of a torch file; `loadStorage` gives the storage of a persistent id. */
 export function torchHooks(options: {

@@ -370,7 +370,7 @@ describe('format: hostile and damaged files', () => {
       Array.from({ length: 60 }, (_, index) => op.get(index) + op.get(index) + op.tuple2 + op.put(index + 1)).join('')
     const left = op.mark + doubling + op.tuple
     await withFile(code(left), async (path) =>
-      assert.equal(((await readTorchFile(path)).value as unknown[]).length, 61 + 0),
+      assert.equal(((await readTorchFile(path)).value as unknown[]).length, 61),
     )
   })
 

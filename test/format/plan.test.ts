@@ -65,21 +65,30 @@ async function writeSparse(path: string, plan: TorchFilePlan<Uint8Array>): Promi
  */
 const torchWrote = {
   sizeBytes: 4294969221,
-  hugeHeader:
-    '504b03040000080800000000000000000000000000000000000' +
-    '00a0042006269672f646174612f30' +
-    '01001000' +
-    '4000000001000000' +
-    '0000000000000000' +
-    '46422a00',
+  hugeHeader: [
+    '504b0304' + '0000' + '0808' + '0000' + '00000000', // signature, version, flags, method, time
+    '00000000'.repeat(3) + '0a00' + '4200', // CRC-32, sizes, lengths of name and extra fields
+    '6269672f646174612f30', // big/data/0
+    '01001000' + '4000000001000000' + '0000000000000000', // zip64: size, compressed size
+    '46422a00', // FB, 42 bytes of padding
+  ].join(''),
   smallData: 2 ** 32 + 0x3c0,
   /** From the sizes on. */
   centralEntries: [
-    'ffffffffffffffff0a001400000000000000000000009602' +
-      '00006269672f646174612f30' +
+    'ffffffff'.repeat(2) +
+      '0a001400' +
+      '0000'.repeat(5) +
+      '96020000' +
+      '6269672f646174612f30' +
       '01001000' +
       '4000000001000000'.repeat(2),
-    '0c0000000c0000000a000c0000000000000000000000ffff' + 'ffff6269672f646174612f31' + '01000800' + '5803000001000000',
+    '0c000000'.repeat(2) +
+      '0a000c00' +
+      '0000'.repeat(5) +
+      'ffffffff' +
+      '6269672f646174612f31' +
+      '01000800' +
+      '5803000001000000',
   ],
 }
 
