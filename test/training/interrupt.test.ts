@@ -34,4 +34,22 @@ describe('interruptSignal', function () {
       rmSync(folder, { recursive: true })
     })
   }
+
+  it('leaves only whole files when the process is killed at a save, and goes on from them', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'torchkeep-killed-'))
+    const program = fileURLToPath(new URL('interrupted-run.js', import.meta.url))
+    for (let kill = 0; kill < 4; kill++) {
+      const child = spawn(process.execPath, [program, folder, 'save', ...(kill === 0 ? [] : ['resume'])])
+      let errors = ''
+      child.stderr.on('data', (data: Buffer) => (errors += data.toString()))
+      const exit = once(child, 'exit')
+      await once(child.stdout, 'data')
+      child.kill('SIGKILL')
+      assert.deepEqual(await exit, [null, 'SIGKILL'], errors)
+    }
+    const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.pth'))
+    assert.ok(files.length > 4)
+    for (const name of files) decodeCheckpoint(await load(join(folder, name)), name)
+    rmSync(folder, { recursive: true })
+  })
 })
