@@ -10,6 +10,8 @@ import type { ProgressiveTrainer } from './trainer.js'
 export class ProgressReporter {
   readonly #output: NodeJS.WriteStream
   #bar: SingleBar | null = null
+  /** The last validation's metric, for the bar. */
+  #metric = ''
 
   /** Starts listening. `output` defaults to standard error, so that standard output stays for results. */
   constructor(trainer: ProgressiveTrainer, output: NodeJS.WriteStream = process.stderr) {
@@ -36,7 +38,13 @@ export class ProgressReporter {
   }
 
   #step({ epoch, epochs, batch, batches, meanLoss, samplesPerSecond }: StepEvent): void {
-    const values = { epoch, epochs, loss: meanLoss.toFixed(4), rate: Math.round(samplesPerSecond) }
+    const values = {
+      epoch,
+      epochs,
+      loss: meanLoss.toFixed(4),
+      metric: this.#metric,
+      rate: Math.round(samplesPerSecond),
+    }
     if (this.#bar === null) {
       this.#bar = new SingleBar({ ...barOptions, stream: this.#output })
       this.#bar.start(batches, batch, values)
@@ -47,10 +55,11 @@ export class ProgressReporter {
 
   #epoch(event: EpochEvent): void {
     this.stop()
+    const valLoss = event.valLoss === null ? [] : [`  val_loss ${event.valLoss.toFixed(4)}`]
     const metrics = Object.entries(event.valMetrics).map(([name, value]) => `  val_${name} ${value.toFixed(4)}`)
-    const valLoss = event.valLoss === null ? '' : `  val_loss ${event.valLoss.toFixed(4)}`
+    this.#metric = [...valLoss, ...metrics].at(-1) ?? ''
     this.#line(
-      `epoch ${event.epoch}/${event.epochs}  loss ${event.trainLoss.toFixed(4)}${valLoss}${metrics.join('')}  ` +
+      `epoch ${event.epoch}/${event.epochs}  loss ${event.trainLoss.toFixed(4)}${[...valLoss, ...metrics].join('')}  ` +
         `${event.trainingTime.toFixed(1)} s${event.isBest ? '  best' : ''}`,
     )
   }
@@ -61,7 +70,7 @@ export class ProgressReporter {
 }
 
 const barOptions: Options = {
-  format: 'epoch {epoch}/{epochs} [{bar}] {value}/{total}  loss {loss}  {rate} samples/s  {eta_formatted} left',
+  format: 'epoch {epoch}/{epochs} [{bar}] {value}/{total}  loss {loss}{metric}  {rate} samples/s  {eta_formatted} left',
   barCompleteChar: '=',
   barIncompleteChar: ' ',
   clearOnComplete: true,

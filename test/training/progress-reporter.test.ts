@@ -57,6 +57,7 @@ describe('ProgressReporter', () => {
   it('draws a bar on a terminal', async () => {
     const text = await shown(true)
     assert.match(text, /epoch 1\/4 \[=+ *\] 1\/3 {2}loss \d\.\d{4} {2}\d+ samples\/s {2}\S+ left/)
+    assert.match(text, /epoch 2\/4 \[=+ *\] 1\/3 {2}loss \d\.\d{4} {2}val_accuracy 0\.\d{4} {2}\d+ samples/)
     assert.match(text, /epoch 4\/4 {2}loss/)
   })
 })
