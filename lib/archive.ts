@@ -23,7 +23,6 @@ export async function saveArchive(
  * say `trust: true`; anything else is `ERR_CHECKPOINT_UNSAFE`.
  */
 export async function loadArchive(path: string, { trust }: { trust: boolean }): Promise<Map<string, Tensor>> {
-   
   if (trust !== true) {
     throw new TorchkeepError(
       'ERR_CHECKPOINT_UNSAFE',

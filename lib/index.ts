@@ -9,7 +9,6 @@ export * from './device.js'
 export { isComplex, isDType, isFloatingPoint, type DType, type TypedArray } from './dtype.js'
 export { enableGrad, isGradEnabled, noGrad } from './grad-mode.js'
 export type { Index, Range } from './indexing.js'
-export { addon } from './native.js'
 export { exportedProgram, type ExportedGraph, type ExportedProgram } from './nn/export-schema.js'
 export * as nn from './nn/index.js'
 export { Module } from './nn/module.js'
@@ -29,6 +28,5 @@ export {
   type RunResult,
   type SessionOptions,
 } from './session.js'
-export { mapTensorFile, writeTensorFile } from './tensor-file.js'
 export { Tensor } from './tensor.js'
 export type { NestedValues, ScalarValue } from './values.js'

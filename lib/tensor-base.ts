@@ -1,4 +1,5 @@
 /** What a tensor is, without its operators: a native handle, what is known of it, its values, its end. */
+import { TorchkeepError } from '../src/format/errors.js'
 import type { DType, TensorHandle, TensorInfo } from './contract.js'
 import { typedArrayOf, type TypedArray } from './dtype.js'
 import { addon } from './native.js'
@@ -43,7 +44,10 @@ export abstract class TensorBase {
   size(dim: number): number
   size(dim?: number): number | number[] {
     const sizes = this.shape
-    return dim === undefined ? sizes : (sizes.at(dim) ?? NaN)
+    if (dim === undefined) return sizes
+    const size = sizes.at(dim)
+    if (size !== undefined) return size
+    throw new TorchkeepError('ERR_INVALID_ARGUMENT', `Dimension ${dim} of a tensor of shape [${sizes.join(', ')}]`)
   }
 
   /** Number of dimensions. */

@@ -253,8 +253,10 @@ export abstract class TensorOperators extends TensorBase {
   reshape(...sizes: (number | readonly number[])[]): Tensor {
     return callTensor('reshape', [this, sizesOf(sizes)])
   }
-  view(...sizes: (number | readonly number[])[]): Tensor {
-    return callTensor('view', [this, sizesOf(sizes)])
+  /** The same values in another shape, or the same bytes as another dtype: `view(2, -1)`, `view('uint8')`. */
+  view(...sizes: (number | readonly number[])[] | [DType]): Tensor {
+    if (typeof sizes[0] === 'string') return callTensor('view.dtype', [this, sizes[0]])
+    return callTensor('view', [this, sizesOf(sizes as (number | readonly number[])[])])
   }
   expand(...sizes: (number | readonly number[])[]): Tensor {
     return callTensor('expand', [this, sizesOf(sizes)])

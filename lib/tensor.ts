@@ -1,8 +1,8 @@
 /** The tensor: PyTorch's, with camelCase names. Creation is in creation.ts, most operators in tensor-operators.ts. */
 import { inspect } from 'node:util'
 import { TorchkeepError } from '../src/format/errors.js'
-import { call, callTensor } from './call.js'
-import type { DType, TensorHandle } from './contract.js'
+import { call } from './call.js'
+import type { TensorHandle } from './contract.js'
 import { isComplex } from './dtype.js'
 import { indexPut, indexTensor, type Index } from './indexing.js'
 import { addon } from './native.js'
@@ -84,11 +84,6 @@ export class Tensor extends TensorOperators {
   ): this {
     indexPut(this, indices, value, accumulate)
     return this
-  }
-
-  /** `real` and `imag` views of a complex tensor are `call('real', [x])`; this one reads any dtype as another of the same size. */
-  viewAs(dtype: DType): Tensor {
-    return callTensor('view.dtype', [this, dtype])
   }
 
   /** As PyTorch prints it. */

@@ -5,6 +5,7 @@ import type { Tensor } from '../tensor.js'
 import { checkNonNegative } from './checks.js'
 import { Optimizer, type OptimizerName, type ParamGroup, type ParamGroupOptions } from './optimizer.js'
 import { pow } from './pow.js'
+import type { StateKeys } from './state-dict.js'
 
 export interface AdamOptions {
   /** 1e-3 unless told. */
@@ -53,6 +54,13 @@ export class Adam extends Optimizer {
       'ERR_INVALID_ARGUMENT',
       `${this.constructor.name}: betas is [${String(betas)}], expected two numbers in [0, 1)`,
     )
+  }
+
+  protected override stateKeys(group: ParamGroup): StateKeys {
+    const moments = ['step', 'exp_avg', 'exp_avg_sq']
+    const [required, optional] =
+      group['amsgrad'] === true ? [[...moments, 'max_exp_avg_sq'], []] : [moments, ['max_exp_avg_sq']]
+    return { required, optional }
   }
 
   protected override update(parameter: Parameter, gradient: Tensor, group: ParamGroup): void {
@@ -105,5 +113,9 @@ export class AdamW extends Adam {
     { weightDecay = 1e-2, ...options }: AdamOptions = {},
   ) {
     super(params, { weightDecay, ...options }, true)
+  }
+  /** As in Python: a state dict of Adam that AdamW loads decays the weights from then on. */
+  protected override get fixedOptions(): { decoupledWeightDecay: true } {
+    return { decoupledWeightDecay: true }
   }
 }

@@ -1,12 +1,11 @@
 /** `torch.optim.Optimizer`: parameter groups, state, and both in Python's state dict. */
 import { TorchkeepError } from '../../src/format/errors.js'
-import { PyFloat, Tuple } from '../../src/format/values.js'
 import type { OptimizerSpec } from '../contract.js'
-import { isFloatingPoint } from '../dtype.js'
 import { noGrad } from '../grad-mode.js'
 import { Parameter } from '../nn/parameter.js'
 import { keep, scope } from '../scope.js'
-import { Tensor } from '../tensor.js'
+import type { Tensor } from '../tensor.js'
+import { copyFor, readGroups, readState, snakeCase, toPython, type StateKeys } from './state-dict.js'
 
 /** A hyperparameter. */
 export type OptionValue = number | boolean | null | undefined | readonly number[]
@@ -27,9 +26,6 @@ export interface ParamGroupOptions {
 /** Optimizers that the native session knows too. */
 export type OptimizerName = OptimizerSpec['name']
 
-/** Hyperparameters that Python always holds as float; others are int where integral, as Python's own defaults are. */
-const floats = new Set(['lr', 'betas', 'eps', 'initialLr'])
-
 /** `lr` of 1e-3 and so on: what a subclass gives its groups. */
 export type Defaults = Readonly<Record<string, OptionValue>> & { readonly lr: number }
 
@@ -39,7 +35,10 @@ export abstract class Optimizer {
   /** By parameter, under Python's keys (`step`, `exp_avg`, `momentum_buffer`...). Parameters that never got a gradient have none. */
   readonly state = new Map<Tensor, Map<string, Tensor>>()
 
-  protected constructor(params: readonly Parameter[] | readonly ParamGroupOptions[], defaults: Defaults) {
+  protected constructor(
+    params: readonly Parameter[] | readonly ParamGroupOptions[],
+    private readonly defaults: Defaults,
+  ) {
     const groups = params.every((item) => item instanceof Parameter)
       ? [{ params }]
       : (params as readonly ParamGroupOptions[])
@@ -54,6 +53,14 @@ export abstract class Optimizer {
 
   /** Refuses hyperparameters that make no sense. */
   protected abstract check(group: ParamGroup): void
+
+  /** Which state a parameter of the group has after its first step. */
+  protected abstract stateKeys(group: ParamGroup): StateKeys
+
+  /** Options that a loaded state dict cannot change. */
+  protected get fixedOptions(): Readonly<Record<string, OptionValue>> {
+    return {}
+  }
 
   /** Updates one parameter in place. Runs without gradients, inside a scope. */
   protected abstract update(parameter: Parameter, grad: Tensor, group: ParamGroup): void
@@ -115,8 +122,11 @@ export abstract class Optimizer {
 
   /** Takes over hyperparameters and copies of the state. Everything is checked before anything changes; what does not fit is `ERR_CHECKPOINT_INCOMPATIBLE`. */
   loadStateDict(dict: ReadonlyMap<unknown, unknown>): void {
-    const groups = this.#readGroups(dict.get('param_groups'))
-    const state = this.#readState(dict.get('state'))
+    const loaded = readGroups(dict.get('param_groups'), this.paramGroups)
+    const groups = loaded.map((group) => ({ ...group, ...missing(group, this.defaults), ...this.fixedOptions }))
+    const groupOf = new Map(groups.flatMap((group) => group.params.map((parameter) => [parameter, group])))
+    const keysOf = (parameter: Parameter): StateKeys => this.stateKeys(groupOf.get(parameter) as ParamGroup)
+    const state = readState(dict.get('state'), this.#parameters(), keysOf)
     for (const group of groups) this.check(group)
     this.paramGroups.splice(0, this.paramGroups.length, ...groups)
     this.state.clear()
@@ -150,64 +160,6 @@ export abstract class Optimizer {
     if (new Set(parameters).size === parameters.length) return
     throw new TorchkeepError('ERR_INVALID_ARGUMENT', 'A parameter appears more than once in the groups of an optimizer')
   }
-
-  #readGroups(saved: unknown): ParamGroup[] {
-    const found = Array.isArray(saved) ? saved.length : 0
-    if (!Array.isArray(saved) || found !== this.paramGroups.length)
-      throw incompatible(`${found} parameter groups, expected ${this.paramGroups.length}`)
-    return saved.map((group: unknown, i) => {
-      const { params } = this.paramGroups[i] as ParamGroup
-      if (!(group instanceof Map)) throw incompatible(`group ${i} is no dict`)
-      const numbers: unknown = group.get('params')
-      const count = Array.isArray(numbers) ? numbers.length : 0
-      if (count !== params.length) throw incompatible(`group ${i} has ${count} parameters, expected ${params.length}`)
-      const options = [...(group as Map<string, unknown>)].filter(
-        ([name]) => name !== 'params' && name !== 'param_names',
-      )
-      return {
-        ...Object.fromEntries(
-          options.map(([name, value]) => [camelCase(name), fromPython(value, `group ${i}, ${name}`)]),
-        ),
-        params,
-      } as ParamGroup
-    })
-  }
-
-  #readState(saved: unknown): Map<Parameter, Map<string, Tensor>> {
-    const parameters = this.#parameters()
-    if (!(saved instanceof Map)) throw incompatible('it has no state dict')
-    const entries = [...(saved as Map<unknown, unknown>)].map(([number, own]): [Parameter, Map<string, Tensor>] => {
-      const parameter = parameters[Number(number)]
-      if (parameter === undefined)
-        throw incompatible(`it has state of parameter ${String(number)}, but there are ${parameters.length}`)
-      if (!(own instanceof Map)) throw incompatible(`the state of parameter ${String(number)} is no dict`)
-      for (const [key, tensor] of own as Map<string, unknown>) checkState(parameter, Number(number), key, tensor)
-      return [parameter, own as Map<string, Tensor>]
-    })
-    return new Map(entries)
-  }
-}
-
-function checkState(parameter: Parameter, number: number, key: string, tensor: unknown): asserts tensor is Tensor {
-  if (!(tensor instanceof Tensor)) throw incompatible(`'${key}' of parameter ${number} is no tensor`)
-  const [found, expected] = [tensor.shape, key === 'step' ? [] : parameter.shape]
-  if (found.join() !== expected.join())
-    throw incompatible(
-      `'${key}' of parameter ${number} has shape [${found.join(', ')}], expected [${expected.join(', ')}]`,
-    )
-}
-
-/** A copy with the parameter's dtype and on its device; the step count stays as it is. */
-function copyFor(parameter: Parameter, key: string, tensor: Tensor): Tensor {
-  return noGrad(() => {
-    if (key === 'step') return keep(tensor.detach().clone())
-    const dtype = isFloatingPoint(parameter.dtype) ? parameter.dtype : tensor.dtype
-    return keep(tensor.detach().clone().to({ dtype, device: parameter.device }))
-  })
-}
-
-function incompatible(problem: string): TorchkeepError {
-  return new TorchkeepError('ERR_CHECKPOINT_INCOMPATIBLE', `The optimizer's state dict does not fit: ${problem}`)
 }
 
 function defined(group: ParamGroupOptions): Partial<ParamGroupOptions> {
@@ -216,22 +168,4 @@ function defined(group: ParamGroupOptions): Partial<ParamGroupOptions> {
 
 function missing(group: ParamGroupOptions, defaults: Defaults): Record<string, OptionValue> {
   return Object.fromEntries(Object.entries(defaults).filter(([name]) => group[name] === undefined))
-}
-
-/** camelCase in the API, Python's snake_case inside state dicts. */
-const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
-
-const camelCase = (name: string): string => name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
-
-function toPython(name: string, value: OptionValue): unknown {
-  if (Array.isArray(value)) return new Tuple(value.map((item: number) => new PyFloat(item)))
-  return typeof value === 'number' && floats.has(name) ? new PyFloat(value) : (value ?? null)
-}
-
-function fromPython(value: unknown, where: string): OptionValue {
-  if (value instanceof PyFloat) return value.value
-  if (value instanceof Tensor && value.numel() === 1) return Number(value.item())
-  if (Array.isArray(value)) return value.map((item) => Number(fromPython(item, where)))
-  if (value === null || typeof value === 'number' || typeof value === 'boolean') return value
-  throw incompatible(`${where} is ${String(value)}, expected a number, a flag or None`)
 }

@@ -2,6 +2,7 @@ import { TorchkeepError } from '../../src/format/errors.js'
 import type { Parameter } from '../nn/parameter.js'
 import type { Tensor } from '../tensor.js'
 import { checkNonNegative } from './checks.js'
+import type { StateKeys } from './state-dict.js'
 import { Optimizer, type ParamGroup, type ParamGroupOptions } from './optimizer.js'
 
 export interface SGDOptions {
@@ -54,6 +55,10 @@ export class SGD extends Optimizer {
         `SGD: nesterov needs momentum and zero dampening, got ${String(group['momentum'])} and ${String(group['dampening'])}`,
       )
     }
+  }
+
+  protected override stateKeys(): StateKeys {
+    return { required: [], optional: ['momentum_buffer'] }
   }
 
   protected override update(parameter: Parameter, gradient: Tensor, group: ParamGroup): void {

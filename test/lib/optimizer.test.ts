@@ -51,6 +51,17 @@ describe('optimizers', () => {
     assert.deepEqual(target.state.get(first)?.get('step')?.item(), 1)
   })
 
+  it('fill in what an older Python did not write, and keep AdamW’s own decay', () => {
+    const optimizer = stepped()
+    const dict = optimizer.stateDict()
+    const [group] = dict.get('param_groups') as [Map<string, unknown>]
+    for (const key of ['fused', 'amsgrad', 'differentiable']) group.delete(key)
+    group.set('decoupled_weight_decay', false).set('lr', new PyFloat(0.5))
+    optimizer.loadStateDict(dict)
+    const { lr, fused, amsgrad, decoupledWeightDecay } = optimizer.paramGroups[0] as optim.ParamGroup
+    assert.deepEqual([lr, fused, amsgrad, decoupledWeightDecay], [0.5, null, false, true])
+  })
+
   it('refuse a state dict that does not fit, and stay as they were', () => {
     const optimizer = stepped()
     const load = (change: (dict: Map<string, unknown>) => void): void => {
@@ -77,6 +88,15 @@ describe('optimizers', () => {
         ),
       incompatible(/'exp_avg' of parameter 0 has shape \[5\], expected \[2\]/),
     )
+    assert.throws(
+      () => load((dict) => state(dict).get(0)?.delete('exp_avg_sq')),
+      incompatible(/parameter 0 has no 'exp_avg_sq'/),
+    )
+    assert.throws(
+      () => load((dict) => state(dict).get(0)?.set('momentum_buffer', zeros([2]))),
+      incompatible(/parameter 0 has 'momentum_buffer', expected step, exp_avg, exp_avg_sq, max_exp_avg_sq/),
+    )
+    assert.throws(() => load((dict) => group(dict).delete('lr')), incompatible(/group 0 has no lr/))
     assert.throws(() => load((dict) => group(dict).set('lr', 'fast')), incompatible(/group 0, lr is fast/))
     assert.throws(() => load((dict) => group(dict).set('lr', -1)), { code: 'ERR_INVALID_ARGUMENT' })
     assert.equal(optimizer.paramGroups[0]?.lr, 1)
