@@ -80,7 +80,10 @@ export interface TrainingState {
 /** Where inside an epoch the run stands. The order of the epoch's samples is drawn again from the state that the generator had when the epoch began. */
 export interface DataPosition<Tensor> {
   batchesDone: number
+  /** The loader's settings: with others the epoch would have other batches. */
   batchSize: number
+  shuffle: boolean
+  dropLast: boolean
   numSamples: number
   /** `torch.get_rng_state()` before the epoch's loader was asked for its order. */
   epochRngState: Tensor
@@ -201,6 +204,8 @@ const checkpointField = record<Checkpoint>({
       record<DataPosition<unknown>>({
         batchesDone: ['batches_done', integer(0)],
         batchSize: ['batch_size', integer(1)],
+        shuffle: ['shuffle', flag],
+        dropLast: ['drop_last', flag],
         numSamples: ['num_samples', integer(1)],
         epochRngState: ['epoch_rng_state', tensor],
         loaderRngState: ['loader_rng_state', nullable(tensor)],

@@ -6,8 +6,10 @@ export interface Interrupt {
   readonly signal: AbortSignal
   /** 130 after SIGINT, 143 after SIGTERM, null before. */
   readonly exitCode: number | null
+  /** For `catch`: prints where the run goes on and exits with {@link exitCode} if this interrupt ended it; throws any other error again. */
+  readonly exitIfAborted: (error: unknown) => never
   /** Takes the listeners away; the signals then end the process as usual. */
-  release(): void
+  readonly release: () => void
 }
 
 /**
@@ -19,7 +21,7 @@ export interface Interrupt {
  * await trainer.train(train, val, { signal: interrupt.signal }).catch(interrupt.exitIfAborted)
  * ```
  */
-export function interruptSignal(): Interrupt & { exitIfAborted: (error: unknown) => never } {
+export function interruptSignal(): Interrupt {
   const controller = new AbortController()
   let exitCode: number | null = null
   const release = (): void => {

@@ -85,14 +85,14 @@ export function restorePosition({ path, checkpoint }: Restored, feed: BatchFeed)
   }
   let restored: EpochPosition | null = null
   if (position !== null) {
-    for (const field of ['numSamples', 'batchSize'] as const) {
-      if (position[field] === feed[field]) continue
+    const { shuffle, dropLast } = feed.loader
+    const now = { numSamples: feed.numSamples, batchSize: feed.batchSize, shuffle, dropLast }
+    for (const field of ['numSamples', 'batchSize', 'shuffle', 'dropLast'] as const) {
+      if (position[field] === now[field]) continue
       throw new TorchkeepError(
         'ERR_CHECKPOINT_INCOMPATIBLE',
-        `${path} stops inside an epoch with ${field} ${position[field]}, but the training loader has ${feed[field]}`,
-        {
-          suggestions: ['resume from a checkpoint made at the end of an epoch'],
-        },
+        `${path} stops inside an epoch with ${field} ${position[field]}, but the training loader has ${now[field]}`,
+        { suggestions: ['resume from a checkpoint made at the end of an epoch'] },
       )
     }
     setRngState(position.epochRngState)
@@ -144,11 +144,14 @@ function disposeTensors(value: unknown): void {
 /** Begins an epoch: remembers the random state and draws the order of the samples, as making the iterator of a `DataLoader` does in Python. */
 export function beginEpoch(feed: BatchFeed): EpochPosition {
   const { loader, batchSize, numSamples, batches } = feed
+  const { shuffle, dropLast } = loader
   const epochRngState = getRngState()
   const loaderRngState = loader.generator?.getState() ?? null
   return {
     batchesDone: 0,
     batchSize,
+    shuffle,
+    dropLast,
     numSamples,
     epochRngState,
     loaderRngState,

@@ -88,9 +88,8 @@ export class RunState {
   /** `data_position` of a checkpoint. */
   dataPosition(): DataPosition<Tensor> | null {
     if (this.position === null) return null
-    const { batchesDone, batchSize, numSamples, epochRngState, loaderRngState, lossSum, samplesDone, epochTime } =
-      this.position
-    return { batchesDone, batchSize, numSamples, epochRngState, loaderRngState, lossSum, samplesDone, epochTime }
+    const { order: _order, batches: _batches, ...position } = this.position
+    return position
   }
 
   /** `training_state` of a checkpoint. */

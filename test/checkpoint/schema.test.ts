@@ -56,6 +56,8 @@ function example(): Checkpoint {
     dataPosition: {
       batchesDone: 3,
       batchSize: 8,
+      shuffle: true,
+      dropLast: false,
       numSamples: 64,
       epochRngState: tensor,
       loaderRngState: null,

@@ -90,7 +90,7 @@ def run(start, stop, out):
         phase = state['current_phase']
         if position is None:
             state['current_epoch'] += 1
-            position = {'batches_done': 0, 'batch_size': 8, 'num_samples': 22, 'epoch_rng_state': torch.get_rng_state(), 'loader_rng_state': None,
+            position = {'batches_done': 0, 'batch_size': 8, 'shuffle': True, 'drop_last': False, 'num_samples': 22, 'epoch_rng_state': torch.get_rng_state(), 'loader_rng_state': None,
                         'loss_sum': 0.0, 'samples_done': 0, 'epoch_time': 0.0}
             batches = list(train_loader)
         else:

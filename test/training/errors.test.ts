@@ -171,6 +171,11 @@ describe('trainer errors', function () {
       code: 'ERR_CHECKPOINT_INCOMPATIBLE',
       message: /stops inside an epoch with numSamples 22, but the training loader has 20/,
     })
+    const unshuffled = new DataLoader(again.trainLoader.dataset, { batchSize: 8 })
+    await assert.rejects(again.trainer.train(unshuffled, again.valLoader, { resumeFrom: files[0] as string }), {
+      code: 'ERR_CHECKPOINT_INCOMPATIBLE',
+      message: /stops inside an epoch with shuffle true, but the training loader has false/,
+    })
   })
 
   it('trains one run at a time', async () => {
