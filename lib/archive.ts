@@ -22,7 +22,10 @@ export async function saveArchive(
  * Reads an archive by LibTorch's own `torch::load`: a bare tensor or list has the names `'0'`, `'1'`... LibTorch's reader can crash on or be misled by hostile bytes, so the caller must
  * say `trust: true`; anything else is `ERR_CHECKPOINT_UNSAFE`.
  */
-export async function loadArchive(path: string, { trust }: { trust: boolean }): Promise<Map<string, Tensor>> {
+export async function loadArchive(
+  path: string,
+  { trust = false }: { trust?: boolean } = {},
+): Promise<Map<string, Tensor>> {
   if (trust !== true) {
     throw new TorchkeepError(
       'ERR_CHECKPOINT_UNSAFE',

@@ -6,6 +6,7 @@ import type { ExportedGraph } from './nn/export-schema.js'
 import type { Module } from './nn/module.js'
 import { constantsOf } from './nn/trace.js'
 import type { Optimizer } from './optim/optimizer.js'
+import { keep } from './scope.js'
 import { Tensor } from './tensor.js'
 
 export type { RunResult }
@@ -110,15 +111,13 @@ export class Session {
   /** Makes `optimizer.state` refer to the session's live state, so that `optimizer.stateDict()` describes it. */
   pullOptimizerState(): void {
     if (this.optimizer === null) return
-    const state = this.native.optimizerState()
-    this.optimizer.state.clear()
+    const native = this.native.optimizerState()
+    const { state } = this.optimizer
+    const before = new Map(state)
+    state.clear()
     for (const [parameter, name] of this.parameterNames) {
-      const own = state[name]
-      if (own === undefined) continue
-      this.optimizer.state.set(
-        parameter,
-        new Map(Object.entries(own).map(([key, handle]) => [key, new Tensor(handle)])),
-      )
+      const own = native[name]
+      if (own !== undefined) state.set(parameter, adoptState(own, before.get(parameter)))
     }
   }
 
@@ -141,6 +140,21 @@ export class Session {
 function toNative(source: BatchSource): NativeBatchSource {
   if ('batches' in source) return { batches: source.batches.map((batch) => batch.map((tensor) => tensor.handle)) }
   return { tensors: source.tensors.map((tensor) => tensor.handle), order: source.order, batchSize: source.batchSize }
+}
+
+/** State as tensors; those that were adopted before stay the same objects, so that pulling again and again makes no new ones. */
+function adoptState(
+  handles: Readonly<Record<string, TensorHandle>>,
+  before: ReadonlyMap<string, Tensor> | undefined,
+): Map<string, Tensor> {
+  const entries = Object.entries(handles).map(([key, handle]): [string, Tensor] => {
+    const fresh = keep(new Tensor(handle))
+    const known = before?.get(key)
+    if (known === undefined || known.disposed || known.info().storageId !== fresh.info().storageId) return [key, fresh]
+    fresh.dispose()
+    return [key, known]
+  })
+  return new Map(entries)
 }
 
 function handlesOf(tensors: ReadonlyMap<string, Tensor>): Record<string, TensorHandle> {

@@ -93,7 +93,12 @@ describe('optimizers', () => {
       incompatible(/parameter 0 has no 'exp_avg_sq'/),
     )
     assert.throws(
-      () => load((dict) => state(dict).get(0)?.set('momentum_buffer', zeros([2]))),
+      () =>
+        load((dict) =>
+          state(dict)
+            .get(0)
+            ?.set('momentum_buffer', zeros([2])),
+        ),
       incompatible(/parameter 0 has 'momentum_buffer', expected step, exp_avg, exp_avg_sq, max_exp_avg_sq/),
     )
     assert.throws(() => load((dict) => group(dict).delete('lr')), incompatible(/group 0 has no lr/))

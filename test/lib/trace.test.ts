@@ -11,6 +11,7 @@ import {
   rand,
   randint,
   randn,
+  scope,
   Session,
   tensor,
   type Tensor,
@@ -143,6 +144,23 @@ describe('Session', () => {
     session.dispose()
     session.dispose()
     await assert.rejects(session.run(run), { code: 'ERR_DISPOSED' })
+  })
+
+  it('gives the live state of the optimizer, the same tensors each time', async () => {
+    const { optimizer, session } = await open((parameters) => new optim.Adam(parameters))
+    const run = { batches: [[randn([2, 3]), randn([2, 1])]], inputs: 1, maxDurationMs: 1000 }
+    await session.run(run)
+    const { state } = optimizer as optim.Optimizer
+    session.pullOptimizerState()
+    const alive = liveTensors()
+    const steps = [...state.values()].map((own) => own.get('step') as Tensor)
+    assert.deepEqual(steps.map(Number), [1, 1])
+    await session.run(run)
+    scope(() => session.pullOptimizerState())
+    assert.equal(liveTensors(), alive)
+    assert.deepEqual(steps.map(Number), [2, 2])
+    session.dispose()
+    assert.deepEqual(steps.map(Number), [2, 2])
   })
 
   it('evaluates ready batches without an optimizer', async () => {
