@@ -101,6 +101,8 @@ export interface RngState<Tensor> {
   cpu: Tensor
   /** Of the training loader's own generator, where it has one. */
   loader: Tensor | null
+  /** Of the validation loader's own generator, where it has one. */
+  valLoader: Tensor | null
 }
 
 /** What the current phase made of the model. */
@@ -196,7 +198,14 @@ const checkpointField = record<Checkpoint>({
   optimizerStateDict: ['optimizer_state_dict', dict],
   schedulerState: ['scheduler_state', nullable(dict)],
   trainingConfig: ['training_config', trainingConfigField],
-  rngState: ['rng_state', record<RngState<unknown>>({ cpu: ['cpu', tensor], loader: ['loader', nullable(tensor)] })],
+  rngState: [
+    'rng_state',
+    record<RngState<unknown>>({
+      cpu: ['cpu', tensor],
+      loader: ['loader', nullable(tensor)],
+      valLoader: ['val_loader', nullable(tensor)],
+    }),
+  ],
   earlyStopping: ['early_stopping', plain],
   dataPosition: [
     'data_position',

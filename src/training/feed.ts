@@ -58,6 +58,16 @@ export class BatchFeed {
     return this.#collate(BigInt64Array.from({ length: rows }, (_, row) => BigInt(row)))
   }
 
+  /** State of the loader's own generator, or null where it draws from the default one. */
+  generatorState(): Tensor | null {
+    return this.loader.generator?.getState() ?? null
+  }
+
+  /** Puts {@link generatorState} back. */
+  setGeneratorState(state: Tensor | null): void {
+    if (state !== null) this.loader.generator?.setState(state)
+  }
+
   /** All targets, where they are at hand without reading every sample. */
   get targets(): Tensor | null {
     return this.#tensors?.at(-1) ?? null

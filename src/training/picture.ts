@@ -8,7 +8,7 @@ import type { RunParts } from './training-run.js'
 
 /** Describes where a run stands. The tensors are the live ones: nothing may train until they are written. */
 export function takePicture(
-  { model, config, trainingConfig, training }: RunParts,
+  { model, config, trainingConfig, training, validation }: RunParts,
   state: RunState,
   phase: PhaseSession,
   isBest: boolean,
@@ -26,7 +26,11 @@ export function takePicture(
     optimizerStateDict: phase.optimizerStateDict(),
     schedulerState: phase.scheduler?.stateDict() ?? null,
     trainingConfig,
-    rngState: { cpu: getRngState(), loader: training.loader.generator?.getState() ?? null },
+    rngState: {
+      cpu: getRngState(),
+      loader: training.generatorState(),
+      valLoader: validation?.generatorState() ?? null,
+    },
     earlyStopping: null,
     dataPosition: state.dataPosition(),
     phaseState: phase.state,

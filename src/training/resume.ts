@@ -73,16 +73,14 @@ export function restoreWeights(model: Module, { path, checkpoint }: Restored): v
  * @returns where the epoch stands, or null between epochs.
  * @throws TorchkeepError `ERR_CHECKPOINT_INCOMPATIBLE` where the loader has other samples or batches than the one before.
  */
-export function restorePosition({ path, checkpoint }: Restored, feed: BatchFeed): EpochPosition | null {
+export function restorePosition(
+  { path, checkpoint }: Restored,
+  feed: BatchFeed,
+  validation: BatchFeed | null,
+): EpochPosition | null {
   const { dataPosition: position, rngState } = checkpoint
-  const { generator } = feed.loader
-  if ((generator === null) !== (rngState.loader === null)) {
-    const found = generator === null ? 'none' : 'one'
-    throw new TorchkeepError(
-      'ERR_CHECKPOINT_INCOMPATIBLE',
-      `${path}: the training loader had ${rngState.loader === null ? 'no' : 'a'} generator of its own, but now has ${found}`,
-    )
-  }
+  requireSameGenerator(path, 'training', feed, rngState.loader)
+  if (validation !== null) requireSameGenerator(path, 'validation', validation, rngState.valLoader)
   let restored: EpochPosition | null = null
   if (position !== null) {
     const { shuffle, dropLast } = feed.loader
@@ -96,14 +94,24 @@ export function restorePosition({ path, checkpoint }: Restored, feed: BatchFeed)
       )
     }
     setRngState(position.epochRngState)
-    if (position.loaderRngState !== null) generator?.setState(position.loaderRngState)
+    feed.setGeneratorState(position.loaderRngState)
     const epochRngState = position.epochRngState.clone()
     const loaderRngState = position.loaderRngState?.clone() ?? null
     restored = { ...position, epochRngState, loaderRngState, order: feed.loader.epochOrder(), batches: feed.batches }
   }
   setRngState(rngState.cpu)
-  if (rngState.loader !== null) generator?.setState(rngState.loader)
+  feed.setGeneratorState(rngState.loader)
+  validation?.setGeneratorState(rngState.valLoader)
   return restored
+}
+
+function requireSameGenerator(path: string, role: string, { loader }: BatchFeed, saved: Tensor | null): void {
+  if ((loader.generator === null) === (saved === null)) return
+  const [then, now] = saved === null ? ['no', 'one'] : ['a', 'none']
+  throw new TorchkeepError(
+    'ERR_CHECKPOINT_INCOMPATIBLE',
+    `${path}: the ${role} loader had ${then} generator of its own, but now has ${now}`,
+  )
 }
 
 /**
@@ -146,7 +154,7 @@ export function beginEpoch(feed: BatchFeed): EpochPosition {
   const { loader, batchSize, numSamples, batches } = feed
   const { shuffle, dropLast } = loader
   const epochRngState = getRngState()
-  const loaderRngState = loader.generator?.getState() ?? null
+  const loaderRngState = feed.generatorState()
   return {
     batchesDone: 0,
     batchSize,

@@ -63,7 +63,7 @@ export class TrainingRun {
   restore(restored: Restored): void {
     restoreWeights(this.#parts.model, restored)
     this.#state = RunState.from(restored.checkpoint)
-    this.#state.position = restorePosition(restored, this.#parts.training)
+    this.#state.position = restorePosition(restored, this.#parts.training, this.#parts.validation)
     this.#state.forgetBestUnless(this.#parts.monitor)
     this.#restored = restored
     this.#parts.checkpoints.newestPath = restored.path
@@ -177,17 +177,20 @@ export class TrainingRun {
     const { validation, trainingConfig } = this.#parts
     if (validation === null) return null
     const position = this.#state.position as EpochPosition
-    const randomState = getRngState()
+    const states = { default: getRngState(), own: validation.generatorState() }
     const start = performance.now()
     const order = validation.loader.epochOrder()
     const result = await this.#pausable(phase, () => validation.evaluate(phase.session, order))
     position.epochTime += (performance.now() - start) / 1000
     if (result.reason !== 'end') {
       // A resumed run validates again from the start, so the checkpoint must hold the random state from before.
-      setRngState(randomState)
+      setRngState(states.default)
+      validation.setGeneratorState(states.own)
       await this.#stopIfAborted(phase)
+      throw new TorchkeepError('ERR_DISPOSED', `the session was stopped while it validated epoch ${this.#state.epoch}`)
     }
-    randomState.dispose()
+    states.default.dispose()
+    states.own?.dispose()
     const names = trainingConfig.metrics ?? []
     const metrics =
       names.length === 0 ? {} : measure(names, result.outputs[0] as Tensor, validation.targetsInOrder(order))

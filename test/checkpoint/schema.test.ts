@@ -51,7 +51,7 @@ function example(): Checkpoint {
         },
       ],
     },
-    rngState: { cpu: tensor, loader: null },
+    rngState: { cpu: tensor, loader: null, valLoader: null },
     earlyStopping: null,
     dataPosition: {
       batchesDone: 3,
@@ -135,7 +135,7 @@ describe('checkpoint schema', () => {
         if (change === 'missing') parent.delete(last)
         else parent.set(last, new Set())
         if (change === 'wrong' && ['cpu', 'epoch_rng_state'].includes(last)) parent.set(last, 'text')
-        if (change === 'wrong' && ['loader', 'loader_rng_state'].includes(last)) parent.set(last, 'text')
+        if (change === 'wrong' && ['loader', 'val_loader', 'loader_rng_state'].includes(last)) parent.set(last, 'text')
         assert.throws(
           () => decodeCheckpoint(file, 'x.pth'),
           (error: TorchkeepError) => {

@@ -79,7 +79,7 @@ def run(start, stop, out):
 
     def save():
         ck.update(model_state_dict=model.state_dict(), optimizer_state_dict=optimizer.state_dict(), data_position=position,
-                  scheduler_state=scheduler.state_dict() if scheduler else None, rng_state={'cpu': torch.get_rng_state(), 'loader': None},
+                  scheduler_state=scheduler.state_dict() if scheduler else None, rng_state={'cpu': torch.get_rng_state(), 'loader': None, 'val_loader': None},
                   epoch=state['current_epoch'], phase=state['current_phase'])
         torch.save(ck, out)
 

@@ -39,9 +39,14 @@ export interface Run {
 /** Makes data (always the same) and a model from `seed`. */
 export function prepare(
   checkpointDir: string,
-  options: TrainerOptions & { seed?: number; generator?: Generator; config?: TrainingConfig } = {},
+  options: TrainerOptions & {
+    seed?: number
+    generator?: Generator
+    valGenerator?: Generator
+    config?: TrainingConfig
+  } = {},
 ): Run {
-  const { seed = 3, generator, config = trainingConfig, ...trainerOptions } = options
+  const { seed = 3, generator, valGenerator, config = trainingConfig, ...trainerOptions } = options
   manualSeed(5)
   const data = new TensorDataset(randn([22, 1, 8, 8]), randint(0, 3, [22]))
   const validation = new TensorDataset(randn([9, 1, 8, 8]), randint(0, 3, [9]))
@@ -55,7 +60,10 @@ export function prepare(
       shuffle: true,
       ...(generator === undefined ? {} : { generator }),
     }),
-    valLoader: new DataLoader(validation, { batchSize: 4 }),
+    valLoader: new DataLoader(validation, {
+      batchSize: 4,
+      ...(valGenerator === undefined ? {} : { shuffle: true, generator: valGenerator }),
+    }),
   }
 }
 

@@ -36,14 +36,19 @@ describe('resume', function () {
     }
   })
 
-  it('gives the same bits where the loader has a generator of its own', async () => {
+  it('gives the same bits where the loaders have generators of their own', async () => {
     const first = prepare(join(folder, 'own'), {
       checkpoint: { everySteps: 4 },
-      generator: new Generator().manualSeed(9),
+      generator: new Generator(9),
+      valGenerator: new Generator(10),
     })
     const { latestCheckpointPath } = await first.trainer.train(first.trainLoader, first.valLoader)
     for (const file of regular('own')) {
-      const run = prepare(join(folder, 'own-resumed'), { seed: 1, generator: new Generator() })
+      const run = prepare(join(folder, 'own-resumed'), {
+        seed: 1,
+        generator: new Generator(1),
+        valGenerator: new Generator(2),
+      })
       const resumed = await run.trainer.train(run.trainLoader, run.valLoader, { resumeFrom: file })
       await assertSameBits(resumed.latestCheckpointPath, latestCheckpointPath)
     }
