@@ -1,4 +1,7 @@
-/** TorchScript archives, the files of C++'s `torch::save`. For files that Python opens use `save` of the package, which writes Python's layout. */
+/**
+ * TorchScript archives, the files of C++'s `torch::save`. For files that Python opens use `save` of the package, which
+ * writes Python's layout.
+ */
 import { TorchkeepError } from '../src/format/errors.js'
 import { addon } from './native.js'
 import { Tensor } from './tensor.js'
@@ -7,8 +10,9 @@ import { Tensor } from './tensor.js'
 export type ArchiveValue = Tensor | readonly Tensor[] | ReadonlyMap<string, Tensor> | Readonly<Record<string, Tensor>>
 
 /**
- * Writes `torch::save`'s archive, for C++ programs that call `torch::load`. Python's `torch.load` refuses such a file under `weights_only=True`. `buffers`: the names among a
- * module's tensors that are buffers; C++ loads parameters and buffers apart.
+ * Writes `torch::save`'s archive, for C++ programs that call `torch::load`. Python's `torch.load` refuses such a file
+ * under `weights_only=True`. `buffers`: the names among a module's tensors that are buffers; C++ loads parameters and
+ * buffers apart.
  */
 export async function saveArchive(
   path: string,
@@ -19,8 +23,9 @@ export async function saveArchive(
 }
 
 /**
- * Reads an archive by LibTorch's own `torch::load`: a bare tensor or list has the names `'0'`, `'1'`... LibTorch's reader can crash on or be misled by hostile bytes, so the caller must
- * say `trust: true`; anything else is `ERR_CHECKPOINT_UNSAFE`.
+ * Reads an archive by LibTorch's own `torch::load`: a bare tensor or list has the names `'0'`, `'1'`... LibTorch's
+ * reader can crash on or be misled by hostile bytes, so the caller must say `trust: true`; anything else is
+ * `ERR_CHECKPOINT_UNSAFE`.
  */
 export async function loadArchive(
   path: string,

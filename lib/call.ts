@@ -5,7 +5,8 @@ import { isGradEnabled } from './grad-mode.js'
 import { addon } from './native.js'
 import { activeRecorder, type Kwargs } from './recording.js'
 import { TensorBase } from './tensor-base.js'
-// A tensor's methods call operators and operators return tensors, so these two modules need each other; both use the other only inside functions.
+// A tensor's methods call operators and operators return tensors, so these two modules need each other; both use the
+// other only inside functions.
 import { Tensor } from './tensor.js'
 
 /** An object that stands for a native generator (`Generator` of random.ts). */
@@ -21,8 +22,9 @@ export type Argument =
 export type Result = null | boolean | number | bigint | string | Tensor | Complex | Result[]
 
 /**
- * Calls any operator through the dispatcher. `op` is its schema name, with or without `aten::`, with the overload after a dot: `'conv1d'`, `'add.Tensor'`,
- * `'aten::max.dim'`. Positional arguments in schema order, keyword arguments by schema name; what is absent takes the schema's default.
+ * Calls any operator through the dispatcher. `op` is its schema name, with or without `aten::`, with the overload after
+ * a dot: `'conv1d'`, `'add.Tensor'`, `'aten::max.dim'`. Positional arguments in schema order, keyword arguments by
+ * schema name; what is absent takes the schema's default.
  *
  * An in-place operator (`add_`) returns its first argument itself. A failure of LibTorch is `ERR_TORCH`.
  *

@@ -37,9 +37,10 @@ export interface RandomOptions extends TensorOptions {
 export type TensorData = NestedValues | readonly TensorData[] | TypedArray
 
 /**
- * A tensor with a copy of the given values: a number, nested arrays, or a typed array with its `shape`. Without a dtype: numbers make float32 (JavaScript does not tell 1 from
- * 1.0: say `dtype: 'int64'` for integers), booleans bool, bigints int64, `{re, im}` complex64, a typed array its own. A Uint16Array or Uint8Array given for a 16-bit or 8-bit float
- * dtype holds its bit patterns. Values that an integer dtype cannot hold are refused.
+ * A tensor with a copy of the given values: a number, nested arrays, or a typed array with its `shape`. Without a
+ * dtype: numbers make float32 (JavaScript does not tell 1 from 1.0: say `dtype: 'int64'` for integers), booleans bool,
+ * bigints int64, `{re, im}` complex64, a typed array its own. A Uint16Array or Uint8Array given for a 16-bit or 8-bit
+ * float dtype holds its bit patterns. Values that an integer dtype cannot hold are refused.
  */
 export function tensor(data: TensorData, options: TensorOptions & { shape?: readonly number[] } = {}): Tensor {
   if (options.dtype !== undefined) checkDType(options.dtype)
@@ -179,7 +180,9 @@ export function full(size: readonly number[], value: number | bigint | boolean, 
   return create('full', [size, value], { dtype: typeof value === 'boolean' ? 'bool' : 'float32', ...options })
 }
 
-/** `[start, end)` in steps; `arange(end)` starts at 0. int64 unless a fraction is given or a dtype told, as in Python. */
+/**
+ * `[start, end)` in steps; `arange(end)` starts at 0. int64 unless a fraction is given or a dtype told, as in Python.
+ */
 export function arange(end: number, options?: TensorOptions): Tensor
 export function arange(start: number, end: number, step?: number, options?: TensorOptions): Tensor
 export function arange(first: number, second?: number | TensorOptions, step = 1, options?: TensorOptions): Tensor {

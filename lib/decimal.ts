@@ -1,6 +1,6 @@
 /**
- * Decimal text of doubles as Python's `format` writes it. JavaScript's `toFixed` and `toExponential` round exact ties away from zero, Python to even, so the digits are computed
- * from the exact value.
+ * Decimal text of doubles as Python's `format` writes it. JavaScript's `toFixed` and `toExponential` round exact ties
+ * away from zero, Python to even, so the digits are computed from the exact value.
  */
 
 /** `f'{value:.{digits}f}'`. */

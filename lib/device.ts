@@ -12,7 +12,9 @@ export function cudaIsAvailable(): boolean {
   return devices().cudaUnavailable === null
 }
 
-/** Bytes that the allocator of a device holds and has given out, and the tensors that this environment's handles hold. */
+/**
+ * Bytes that the allocator of a device holds and has given out, and the tensors that this environment's handles hold.
+ */
 export function memoryStats(device = 'cpu'): ReturnType<NativeAddon['memoryStats']> {
   return addon().memoryStats({ device })
 }

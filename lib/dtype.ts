@@ -41,7 +41,9 @@ export const isFloatingPoint = (dtype: DType): boolean => /^b?float/.test(dtype)
 /** `torch.dtype.is_complex`. */
 export const isComplex = (dtype: DType): boolean => dtype.startsWith('complex')
 
-/** Dtypes whose typed array holds bit patterns, not values: 16-bit floats as Uint16Array, float8 kinds as Uint8Array. */
+/**
+ * Dtypes whose typed array holds bit patterns, not values: 16-bit floats as Uint16Array, float8 kinds as Uint8Array.
+ */
 export const travelsAsBits = (dtype: DType): boolean =>
   (isFloatingPoint(dtype) && dtype !== 'float32' && dtype !== 'float64') || dtype === 'complex32'
 

@@ -9,7 +9,10 @@ export function isGradEnabled(): boolean {
   return gradEnabled
 }
 
-/** Runs `fn` without recording gradients, as `with torch.no_grad():` does. `fn` must be synchronous: the mode belongs to the thread, not to a promise. */
+/**
+ * Runs `fn` without recording gradients, as `with torch.no_grad():` does. `fn` must be synchronous: the mode belongs to
+ * the thread, not to a promise.
+ */
 export function noGrad<T>(fn: () => T): T {
   return withGradMode(false, fn)
 }

@@ -1,4 +1,7 @@
-/** PyTorch's indexing (`THPVariable_getitem`, torch/csrc/autograd/python_variable_indexing.cpp): views first, then one `index` for all tensors. */
+/**
+ * PyTorch's indexing (`THPVariable_getitem`, torch/csrc/autograd/python_variable_indexing.cpp): views first, then one
+ * `index` for all tensors.
+ */
 import { TorchkeepError } from '../src/format/errors.js'
 import { call, callTensor } from './call.js'
 import { tensor as makeTensor } from './creation.js'
@@ -12,7 +15,10 @@ export interface Range {
   step?: number
 }
 
-/** One index: a position, a range, null (a new dimension), `'...'`, a boolean, a boolean or integer tensor, or a list of positions. */
+/**
+ * One index: a position, a range, null (a new dimension), `'...'`, a boolean, a boolean or integer tensor, or a list of
+ * positions.
+ */
 export type Index = number | Range | null | '...' | boolean | Tensor | readonly number[]
 
 /** `tensor[indices]`. */
@@ -31,7 +37,10 @@ export function indexPut(tensor: Tensor, indices: readonly Index[], value: Tenso
   else call('copy_', [view, source])
 }
 
-/** Applies what can be a view and collects what needs `index`: one entry a dimension of the view, null where it is not indexed. */
+/**
+ * Applies what can be a view and collects what needs `index`: one entry a dimension of the view, null where it is not
+ * indexed.
+ */
 function applyViews(tensor: Tensor, indices: readonly Index[]): { view: Tensor; tensors: (Tensor | null)[] } {
   const rank = tensor.dim()
   const consumed = indices.reduce<number>((count, index) => count + dimensionsOf(index), 0)

@@ -1,10 +1,14 @@
-/** The place where a recorder (nn/trace.ts) hooks into `call`. Apart from that file, nothing knows how a graph looks. */
+/**
+ * The place where a recorder (nn/trace.ts) hooks into `call`. Apart from that file, nothing knows how a graph looks.
+ */
 import { TorchkeepError } from '../src/format/errors.js'
 import type { Argument, Result } from './call.js'
 
 /** Sees every operator called while it is active. */
 export interface Recorder {
-  /** Runs the operator through `run` (with its own tensors in place of the caller's where they differ) and remembers it. */
+  /**
+   * Runs the operator through `run` (with its own tensors in place of the caller's where they differ) and remembers it.
+   */
   record(operator: RecordedCall, run: (args: readonly Argument[], kwargs: Kwargs) => Result): Result
   /** Runs a module's forward; what is recorded meanwhile belongs to the module. */
   within<T>(module: object, forward: () => T): T

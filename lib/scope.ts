@@ -21,8 +21,9 @@ export function keep<T extends Disposable>(tensor: T): T {
 }
 
 /**
- * Runs `fn` and disposes every tensor made inside except those in its result (searched through arrays, Maps and plain objects) and those
- * given to {@link keep}. Parameters and buffers of modules are always kept. `fn` must be synchronous.
+ * Runs `fn` and disposes every tensor made inside except those in its result (searched through arrays, Maps and plain
+ * objects) and those given to {@link keep}. Parameters and buffers of modules are always kept. `fn` must be
+ * synchronous.
  */
 export function scope<T>(fn: () => T): T {
   const owned = new Set<Disposable>()

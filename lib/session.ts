@@ -1,4 +1,7 @@
-/** A training session: a recorded model with its loss and optimizer on a thread of its own. JavaScript owns the loop between chunks. */
+/**
+ * A training session: a recorded model with its loss and optimizer on a thread of its own. JavaScript owns the loop
+ * between chunks.
+ */
 import { TorchkeepError } from '../src/format/errors.js'
 import type { BatchSource as NativeBatchSource, NativeSession, RunResult, TensorHandle } from './contract.js'
 import { addon } from './native.js'
@@ -60,8 +63,8 @@ export interface EvaluateResult {
 }
 
 /**
- * Made by {@link Session.create}. One operation at a time: a second one is `ERR_BUSY`. While one runs, do not touch the module's tensors nor draw random
- * numbers.
+ * Made by {@link Session.create}. One operation at a time: a second one is `ERR_BUSY`. While one runs, do not touch the
+ * module's tensors nor draw random numbers.
  */
 export class Session {
   private constructor(
@@ -70,7 +73,10 @@ export class Session {
     private readonly optimizer: Optimizer | null,
   ) {}
 
-  /** Compiles the graphs and starts the thread. Rejects with `ERR_INVALID_ARGUMENT` where graphs, module and optimizer do not fit. */
+  /**
+   * Compiles the graphs and starts the thread. Rejects with `ERR_INVALID_ARGUMENT` where graphs, module and optimizer
+   * do not fit.
+   */
   static async create(options: SessionOptions): Promise<Session> {
     const { module, optimizer } = options
     const parameters = module.namedParameters({ removeDuplicate: false })
@@ -142,7 +148,10 @@ function toNative(source: BatchSource): NativeBatchSource {
   return { tensors: source.tensors.map((tensor) => tensor.handle), order: source.order, batchSize: source.batchSize }
 }
 
-/** State as tensors; those that were adopted before stay the same objects, so that pulling again and again makes no new ones. */
+/**
+ * State as tensors; those that were adopted before stay the same objects, so that pulling again and again makes no new
+ * ones.
+ */
 function adoptState(
   handles: Readonly<Record<string, TensorHandle>>,
   before: ReadonlyMap<string, Tensor> | undefined,

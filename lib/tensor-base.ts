@@ -75,8 +75,9 @@ export abstract class TensorBase {
   }
 
   /**
-   * A copy of the values in C order: Float32Array, Float64Array, Int8/16/32Array, Uint8Array (uint8, bool as 0 and 1, float8 bytes), Uint16Array (uint16, and the bits of
-   * float16 and bfloat16), Uint32Array, BigInt64Array, BigUint64Array; complex numbers as pairs.
+   * A copy of the values in C order: Float32Array, Float64Array, Int8/16/32Array, Uint8Array (uint8, bool as 0 and 1,
+   * float8 bytes), Uint16Array (uint16, and the bits of float16 and bfloat16), Uint32Array, BigInt64Array,
+   * BigUint64Array; complex numbers as pairs.
    */
   data(): TypedArray {
     refuseValueWhileRecording('data()')

@@ -1,4 +1,7 @@
-/** The operators of a tensor as methods: one line each over `call`, named and ordered as PyTorch's. Whatever is missing here is one `call` away. */
+/**
+ * The operators of a tensor as methods: one line each over `call`, named and ordered as PyTorch's. Whatever is missing
+ * here is one `call` away.
+ */
 import { callTensor, callTensors, call, type Argument } from './call.js'
 import type { DType } from './contract.js'
 import type { GeneratorLike } from './call.js'
@@ -288,7 +291,10 @@ export abstract class TensorOperators extends TensorBase {
   narrow(dim: number, start: number, length: number): Tensor {
     return callTensor('narrow', [this, dim, start, length])
   }
-  /** `start`, `end` and `step` along one dimension; negative ends count from the end, too large ones are cut, as in Python. */
+  /**
+   * `start`, `end` and `step` along one dimension; negative ends count from the end, too large ones are cut, as in
+   * Python.
+   */
   slice({
     dim = 0,
     start = null,

@@ -43,8 +43,8 @@ export class Tensor extends TensorOperators {
   }
 
   /**
-   * Computes the gradients of the leaves that this tensor depends on and adds them to their `grad`. `gradient` is needed unless this
-   * tensor has one element; `retainGraph` keeps the graph for a second pass.
+   * Computes the gradients of the leaves that this tensor depends on and adds them to their `grad`. `gradient` is
+   * needed unless this tensor has one element; `retainGraph` keeps the graph for a second pass.
    */
   backward({ gradient = null, retainGraph = false }: { gradient?: Tensor | null; retainGraph?: boolean } = {}): void {
     refuseValueWhileRecording('backward()')
@@ -57,15 +57,19 @@ export class Tensor extends TensorOperators {
     return call('item', [this]) as ScalarValue
   }
 
-  /** The values as nested arrays: numbers, booleans, bigint for integers outside ±2^53; a scalar's value for a 0-d tensor. */
+  /**
+   * The values as nested arrays: numbers, booleans, bigint for integers outside ±2^53; a scalar's value for a 0-d
+   * tensor.
+   */
   tolist(): NestedValues {
     refuseValueWhileRecording('tolist()')
     return nestedValues(this)
   }
 
   /**
-   * PyTorch's indexing: `x[0]` is `x.at(0)`, `x[:, 1:3]` is `x.at({}, { start: 1, end: 3 })`, `x[..., None]` is `x.at('...', null)`, `x[mask]` is `x.at(mask)`, `x[[0, 2]]` is
-   * `x.at([0, 2])`. Numbers and ranges give views, tensors and lists copies.
+   * PyTorch's indexing: `x[0]` is `x.at(0)`, `x[:, 1:3]` is `x.at({}, { start: 1, end: 3 })`, `x[..., None]` is
+   * `x.at('...', null)`, `x[mask]` is `x.at(mask)`, `x[[0, 2]]` is `x.at([0, 2])`. Numbers and ranges give views,
+   * tensors and lists copies.
    */
   at(...indices: Index[]): Tensor {
     return indexTensor(this, indices)
@@ -76,7 +80,9 @@ export class Tensor extends TensorOperators {
     return indexTensor(this, indices)
   }
 
-  /** `this[indices] = value`; with `accumulate` values are added, also where an index occurs twice. Returns this tensor. */
+  /**
+   * `this[indices] = value`; with `accumulate` values are added, also where an index occurs twice. Returns this tensor.
+   */
   indexPut_(
     indices: readonly Index[],
     value: Tensor | number,
@@ -95,7 +101,9 @@ export class Tensor extends TensorOperators {
     return this.disposed ? 'tensor(disposed)' : this.toString()
   }
 
-  /** A tensor has no truth value, number or text of its own in arithmetic: `a + b` on tensors would be a silent mistake. */
+  /**
+   * A tensor has no truth value, number or text of its own in arithmetic: `a + b` on tensors would be a silent mistake.
+   */
   [Symbol.toPrimitive](hint: 'number' | 'string' | 'default'): string | number {
     if (hint === 'string') return this.toString()
     if (this.numel() !== 1 || isComplex(this.dtype)) {

@@ -46,8 +46,9 @@ export class DataLoader {
   }
 
   /**
-   * The order of the samples of one epoch. Draws what Python's iterator draws: a base seed, even without shuffling; then a seed for a generator of the epoch's own, which makes the order. From an explicit generator the order
-   * is drawn directly, and a second one that is not used.
+   * The order of the samples of one epoch. Draws what Python's iterator draws: a base seed, even without shuffling;
+   * then a seed for a generator of the epoch's own, which makes the order. From an explicit generator the order is
+   * drawn directly, and a second one that is not used.
    */
   epochOrder(): BigInt64Array {
     const { length } = this.dataset

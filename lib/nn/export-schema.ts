@@ -1,6 +1,6 @@
 /**
- * The part of `torch.export`'s JSON schema (8.20, `torch/_export/serde/schema.py` of torch 2.13) that recorded graphs use: `models/model.json` of a `.pt2`. Unions are objects with one
- * member. Its enum numbers are its own, not c10's.
+ * The part of `torch.export`'s JSON schema (8.20, `torch/_export/serde/schema.py` of torch 2.13) that recorded graphs
+ * use: `models/model.json` of a `.pt2`. Unions are objects with one member. Its enum numbers are its own, not c10's.
  */
 import type { DType } from '../contract.js'
 
@@ -164,7 +164,10 @@ export interface ExportedProgram {
   guards_code: string[]
 }
 
-/** Puts a graph into the document that Python's `torch.export.load` reads. `torchVersion`: of the LibTorch that recorded it. */
+/**
+ * Puts a graph into the document that Python's `torch.export.load` reads. `torchVersion`: of the LibTorch that recorded
+ * it.
+ */
 export function exportedProgram(graph: ExportedGraph, torchVersion: string): ExportedProgram {
   const sizes = Object.values(graph.graph.tensor_values).flatMap((meta) => [
     ...meta.sizes,

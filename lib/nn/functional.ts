@@ -127,7 +127,10 @@ export const softmax = (input: Tensor, dim: number): Tensor => input.softmax(dim
 
 export const logSoftmax = (input: Tensor, dim: number): Tensor => input.logSoftmax(dim)
 
-/** Mean (or sum) of squared differences. PyTorch broadcasts unequal shapes with a warning; here they are refused, as the result is rarely meant. */
+/**
+ * Mean (or sum) of squared differences. PyTorch broadcasts unequal shapes with a warning; here they are refused, as the
+ * result is rarely meant.
+ */
 export function mseLoss(input: Tensor, target: Tensor, { reduction = 'mean' }: { reduction?: Reduction } = {}): Tensor {
   const [inputSizes, targetSizes] = [input.shape.join(', '), target.shape.join(', ')]
   if (inputSizes !== targetSizes) {

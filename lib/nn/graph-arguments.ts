@@ -18,8 +18,8 @@ type SchemaArgument = OperatorSchema['arguments'][number]
 type NameOf = (tensor: TensorBase) => string
 
 /**
- * Names every argument by the schema. As the dispatcher does for Python: of the positional ones, trailing defaults are left out; of the keyword ones, all
- * defaults.
+ * Names every argument by the schema. As the dispatcher does for Python: of the positional ones, trailing defaults are
+ * left out; of the keyword ones, all defaults.
  */
 export function namedArguments(call: RecordedCall, schema: OperatorSchema, nameOf: NameOf): NamedArgument[] {
   const given = schema.arguments.map(
@@ -71,7 +71,8 @@ function toList(items: readonly CallArgument[], type: string, where: string, nam
 }
 
 function toNumber(value: number | bigint, type: string, where: string): Argument {
-  // JavaScript does not tell 2 from 2.0: where the operator takes either (Scalar, Tensor), an integral number is an int.
+  // JavaScript does not tell 2 from 2.0: where the operator takes either (Scalar, Tensor), an integral number is an
+  // int.
   if (type === 'float' || (typeof value === 'number' && !Number.isInteger(value)))
     return { as_float: toFloat(Number(value)) }
   return { as_int: toInt(value, where) }

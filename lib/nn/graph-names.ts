@@ -1,13 +1,20 @@
 /** Names for the values of a graph, made as `torch.fx` makes them (`torch/fx/graph.py`, `_Namespace.create_name`). */
 
-/** Python's keywords and built-in functions that operators are called: a value may not hide one, so it gets a number at once (`sum_1`). */
+/**
+ * Python's keywords and built-in functions that operators are called: a value may not hide one, so it gets a number at
+ * once (`sum_1`).
+ */
 const reserved = new Set(
-  (
-    'abs all and any as ascii assert async await bin bool break bytearray bytes callable chr class compile complex continue def del delattr dict dir divmod elif else enumerate eval except ' +
-    'exec exit filter finally float for format from frozenset getattr global globals hasattr hash help hex id if import in input int is isinstance issubclass iter lambda len license list locals ' +
-    'map max memoryview min next nonlocal not object oct open or ord pass pow print property quit raise range repr return reversed round set setattr slice sorted staticmethod str sum super try ' +
-    'tuple type vars while with yield zip inf nan torch device'
-  ).split(' '),
+  `
+    abs all and any as ascii assert async await bin bool break bytearray bytes callable chr class compile
+    complex continue def del delattr dict dir divmod elif else enumerate eval except exec exit filter finally
+    float for format from frozenset getattr global globals hasattr hash help hex id if import in input int is
+    isinstance issubclass iter lambda len license list locals map max memoryview min next nonlocal not object
+    oct open or ord pass pow print property quit raise range repr return reversed round set setattr slice
+    sorted staticmethod str sum super try tuple type vars while with yield zip inf nan torch device
+  `
+    .trim()
+    .split(/\s+/),
 )
 
 export class GraphNames {

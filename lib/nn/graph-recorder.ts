@@ -25,8 +25,8 @@ interface Symbol {
 }
 
 /**
- * Runs on copies, for real: whatever operators do to sizes, strides and dtypes is then exactly right, and what they do to parameters, buffers
- * and inputs stays in the copies.
+ * Runs on copies, for real: whatever operators do to sizes, strides and dtypes is then exactly right, and what they do
+ * to parameters, buffers and inputs stays in the copies.
  */
 export class GraphRecorder implements Recorder {
   readonly nodes: Node[] = []
@@ -108,7 +108,10 @@ export class GraphRecorder implements Recorder {
     return this.#symbols.get(tensor) ?? this.#addConstant(tensor as Tensor)
   }
 
-  /** A tensor from outside becomes a constant of the graph, copied at its first use as Python's export does, so that no run can change it. */
+  /**
+   * A tensor from outside becomes a constant of the graph, copied at its first use as Python's export does, so that no
+   * run can change it.
+   */
   #addConstant(tensor: Tensor): Symbol {
     const constant = this.#names.create(`c_lifted_tensor_${this.constants.size}`)
     this.constants.set(constant, tensor)

@@ -1,4 +1,7 @@
-/** `torch.nn.init`: same names, defaults, arithmetic and order of random draws. Each function changes its tensor in place and returns it. */
+/**
+ * `torch.nn.init`: same names, defaults, arithmetic and order of random draws. Each function changes its tensor in
+ * place and returns it.
+ */
 import { TorchkeepError } from '../../src/format/errors.js'
 import type { GeneratorLike } from '../call.js'
 import { noGrad } from '../grad-mode.js'

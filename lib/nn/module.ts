@@ -16,8 +16,9 @@ interface Buffer {
 }
 
 /**
- * A part of a model. A subclass assigns parameters and modules to fields, where they are found in order of assignment under the field's name (private `#fields` and
- * modules inside arrays are not: use {@link Sequential} or {@link registerModule}), and defines `forward`.
+ * A part of a model. A subclass assigns parameters and modules to fields, where they are found in order of assignment
+ * under the field's name (private `#fields` and modules inside arrays are not: use {@link Sequential} or {@link
+ * registerModule}), and defines `forward`.
  *
  * @example
  * class Net extends nn.Module {
@@ -57,7 +58,10 @@ export abstract class Module {
     this.#define(name, module)
   }
 
-  /** Adds a tensor that is part of the state but not learned; not `persistent`: left out of the state dict. Also replaces one. */
+  /**
+   * Adds a tensor that is part of the state but not learned; not `persistent`: left out of the state dict. Also
+   * replaces one.
+   */
   registerBuffer(name: string, tensor: Tensor | null, { persistent = true }: { persistent?: boolean } = {}): void {
     checkName(name)
     if (tensor !== null) keep(tensor)
@@ -94,7 +98,10 @@ export abstract class Module {
     return [...new Set(this.namedChildren().values())]
   }
 
-  /** This module (`''`) and all below by dotted name, depth first. A module that occurs twice has its first name, unless `removeDuplicate` is false. */
+  /**
+   * This module (`''`) and all below by dotted name, depth first. A module that occurs twice has its first name, unless
+   * `removeDuplicate` is false.
+   */
   namedModules({ removeDuplicate = true }: { removeDuplicate?: boolean } = {}): Map<string, Module> {
     const found = new Map<string, Module>()
     const seen = new Set<Module>()
@@ -135,8 +142,8 @@ export abstract class Module {
   }
 
   /**
-   * Parameters and persistent buffers by dotted name in Python's order, every alias of a tied one included: new tensors over the live storages. Carries Python's `_metadata` (the
-   * version of each module's layout).
+   * Parameters and persistent buffers by dotted name in Python's order, every alias of a tied one included: new tensors
+   * over the live storages. Carries Python's `_metadata` (the version of each module's layout).
    */
   stateDict(): OrderedDict<string, Tensor> {
     const dict = new OrderedDict<string, Tensor>()
@@ -161,14 +168,17 @@ export abstract class Module {
   }
 
   /**
-   * Copies values into the parameters and buffers. Everything is checked before anything is copied: missing and unexpected names, shapes and (when strict) dtypes
-   * are reported together in one `ERR_CHECKPOINT_INCOMPATIBLE`. Not strict: names may be missing or unexpected and dtypes are converted; the report is returned.
+   * Copies values into the parameters and buffers. Everything is checked before anything is copied: missing and
+   * unexpected names, shapes and (when strict) dtypes are reported together in one `ERR_CHECKPOINT_INCOMPATIBLE`. Not
+   * strict: names may be missing or unexpected and dtypes are converted; the report is returned.
    */
   loadStateDict(dict: StateDictLike, { strict = true }: { strict?: boolean } = {}): LoadReport {
     return loadStateDict(this, dict, strict)
   }
 
-  /** Names of own state that a dict of an older version may lack, given the version found (undefined: none was written). */
+  /**
+   * Names of own state that a dict of an older version may lack, given the version found (undefined: none was written).
+   */
   mayLack(_version: number | undefined): readonly string[] {
     return []
   }
@@ -195,7 +205,10 @@ export abstract class Module {
     for (const parameter of this.parameters()) parameter.grad = null
   }
 
-  /** Moves parameters and buffers to a device, or the floating-point ones to a dtype. The Parameter objects stay the same. */
+  /**
+   * Moves parameters and buffers to a device, or the floating-point ones to a dtype. The Parameter objects stay the
+   * same.
+   */
   to(target: DType | (string & {})): this {
     const moves = (tensor: Tensor): boolean => !isDType(target) || isFloatingPoint(tensor.dtype)
     const move = (tensor: Tensor): void => {

@@ -22,15 +22,20 @@ import type { Module } from './module.js'
 
 const constantsOfGraphs = new WeakMap<ExportedGraph, ReadonlyMap<string, Tensor>>()
 
-/** Tensors that a graph uses besides parameters, buffers and inputs, by the names of its signature. They are no part of the JSON. */
+/**
+ * Tensors that a graph uses besides parameters, buffers and inputs, by the names of its signature. They are no part of
+ * the JSON.
+ */
 export function constantsOf(graph: ExportedGraph): ReadonlyMap<string, Tensor> {
   return constantsOfGraphs.get(graph) ?? new Map()
 }
 
 /**
- * Records what `module.call(...exampleInputs)` does, with each submodule in its present mode. The example's values are used only to run the operators on copies: parameters, buffers, inputs and the random
- * state stay as they are. Inputs that share the first one's first size are taken for batches; the module is run a second time with twice as many rows, and a graph that holds the batch
- * size is refused (`ERR_INVALID_ARGUMENT` naming the node), as it would go wrong for any other.
+ * Records what `module.call(...exampleInputs)` does, with each submodule in its present mode. The example's values are
+ * used only to run the operators on copies: parameters, buffers, inputs and the random state stay as they are. Inputs
+ * that share the first one's first size are taken for batches; the module is run a second time with twice as many rows,
+ * and a graph that holds the batch size is refused (`ERR_INVALID_ARGUMENT` naming the node), as it would go wrong for
+ * any other.
  */
 export function trace(module: Module, exampleInputs: readonly Tensor[]): ExportedGraph {
   const rows = exampleInputs.find((input) => input.dim() > 0)?.size(0)
@@ -102,7 +107,9 @@ function record(
   return { recorder, specs, inputNames, outputs, isSingleOutput: result instanceof Tensor }
 }
 
-/** Parameters and buffers under all their names; the last name of a tied one is the one that nodes use, as in Python. */
+/**
+ * Parameters and buffers under all their names; the last name of a tied one is the one that nodes use, as in Python.
+ */
 function addState(recorder: GraphRecorder, module: Module): InputSpec[] {
   const specs: InputSpec[] = []
   for (const [fullName, parameter] of module.namedParameters({ removeDuplicate: false })) {

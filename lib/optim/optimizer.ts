@@ -32,7 +32,10 @@ export type Defaults = Readonly<Record<string, OptionValue>> & { readonly lr: nu
 export abstract class Optimizer {
   abstract readonly name: OptimizerName
   readonly paramGroups: ParamGroup[]
-  /** By parameter, under Python's keys (`step`, `exp_avg`, `momentum_buffer`...). Parameters that never got a gradient have none. */
+  /**
+   * By parameter, under Python's keys (`step`, `exp_avg`, `momentum_buffer`...). Parameters that never got a gradient
+   * have none.
+   */
   readonly state = new Map<Tensor, Map<string, Tensor>>()
 
   protected constructor(
@@ -102,7 +105,10 @@ export abstract class Optimizer {
     return tensor
   }
 
-  /** Python's layout: `state` by the parameter's number (counted over all groups), `param_groups` with its keys in its order. Tensors are the live ones. */
+  /**
+   * Python's layout: `state` by the parameter's number (counted over all groups), `param_groups` with its keys in its
+   * order. Tensors are the live ones.
+   */
   stateDict(): Map<string, unknown> {
     const numbers = new Map(this.#parameters().map((parameter, number) => [parameter as Tensor, number]))
     const state = new Map([...this.state].map(([parameter, own]) => [numbers.get(parameter), new Map(own)]))
@@ -120,7 +126,10 @@ export abstract class Optimizer {
     ])
   }
 
-  /** Takes over hyperparameters and copies of the state. Everything is checked before anything changes; what does not fit is `ERR_CHECKPOINT_INCOMPATIBLE`. */
+  /**
+   * Takes over hyperparameters and copies of the state. Everything is checked before anything changes; what does not
+   * fit is `ERR_CHECKPOINT_INCOMPATIBLE`.
+   */
   loadStateDict(dict: ReadonlyMap<unknown, unknown>): void {
     const loaded = readGroups(dict.get('param_groups'), this.paramGroups)
     const groups = loaded.map((group) => ({ ...group, ...missing(group, this.defaults), ...this.fixedOptions }))
