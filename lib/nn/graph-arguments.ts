@@ -22,9 +22,11 @@ type NameOf = (tensor: TensorBase) => string
  * left out; of the keyword ones, all defaults.
  */
 export function namedArguments(call: RecordedCall, schema: OperatorSchema, nameOf: NameOf): NamedArgument[] {
-  const given = schema.arguments.map(
-    (argument, i) => call.args[i] ?? call.kwargs[argument.name] ?? (argument.default as CallArgument),
-  )
+  const given = schema.arguments.map((argument, i): CallArgument => {
+    // null is a value of its own: only what is absent takes the default.
+    const value = call.args[i] === undefined ? call.kwargs[argument.name] : call.args[i]
+    return value === undefined ? (argument.default as CallArgument) : value
+  })
   const isDefault = (i: number): boolean => isSame(given[i], schema.arguments[i]?.default)
   const positional = schema.arguments.findLastIndex((argument, i) => !argument.kwargOnly && !isDefault(i)) + 1
   return schema.arguments.flatMap((argument, i): NamedArgument[] => {
