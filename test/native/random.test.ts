@@ -31,14 +31,18 @@ const state = () => addon().getGeneratorState({ generator: generator() })
 describe('random state', () => {
   it('draws what Python draws for a seed, and the states afterwards are equal', async function () {
     needPython(this)
-    for (const seed of ['0', '42', '-1', '18446744073709551615']) {
+    const seeds = ['0', '42', '-1', '18446744073709551615']
+    const program = `${drawInPython}
+def run(seed):
+    torch.manual_seed(int(seed))
+    return [draw(), draw(), torch.get_rng_state().numpy().tobytes().hex()]
+print(json.dumps([run(seed) for seed in sys.argv[1:]]))`
+    const expected = JSON.parse(await runPython(program, seeds)) as unknown
+    const found = seeds.map((seed) => {
       addon().manualSeed({ generator: generator(), seed: BigInt(seed) })
-      const program = `${drawInPython}
-torch.manual_seed(int(sys.argv[1]))
-print(json.dumps([draw(), draw(), torch.get_rng_state().numpy().tobytes().hex()]))`
-      const expected = JSON.parse(await runPython(program, [seed])) as unknown
-      assert.deepEqual([draw(), draw(), Buffer.from(state()).toString('hex')], expected)
-    }
+      return [draw(), draw(), Buffer.from(state()).toString('hex')]
+    })
+    assert.deepEqual(found, expected)
   })
 
   it("continues from Python's state", async function () {
