@@ -42,7 +42,7 @@ describe('the package', function () {
       ([name]) => !/^(LIBTORCH|VIRTUAL_ENV|CXX|CC|INIT_CWD)$|^TORCHKEEP_|^npm_(lifecycle|package)/.test(name),
     )
     bareEnv = { ...Object.fromEntries(kept), PATH: tools, TORCHKEEP_CACHE: join(folder, 'cache') }
-    execFileSync(process.execPath, [npm, 'pack', '--pack-destination', folder], {
+    execFileSync(process.execPath, [npm, 'pack', '--silent', '--pack-destination', folder], {
       cwd: packageRoot,
       stdio: ['ignore', 'ignore', 'inherit'],
     })
