@@ -17,7 +17,11 @@ const torch = execFileSync(python, ['-c', 'import torch; print(torch.__version__
 console.log(`Node ${process.version}, torch ${torch}, ${os.cpus()[0].model}, ${os.availableParallelism()} cores`)
 console.log(`training steps a second, batch 32; median of ${values.rounds} rounds of ${values.seconds} s, in turns\n`)
 console.log('model  optimizer  threads   torchkeep      python    ratio   (range of the rounds)')
-for (const [model, optimizer] of [['mlp', 'Adam'], ['mlp', 'AdamW'], ['cnn', 'AdamW']]) {
+for (const [model, optimizer] of [
+  ['mlp', 'Adam'],
+  ['mlp', 'AdamW'],
+  ['cnn', 'AdamW'],
+]) {
   for (const threads of ['1', '2']) {
     const rounds = Array.from({ length: Number(values.rounds) }, () => {
       const args = [model, optimizer, threads, values.seconds]
