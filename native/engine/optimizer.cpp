@@ -1,5 +1,7 @@
 #include "engine/optimizer.h"
 
+#include <ATen/EmptyTensor.h>
+#include <ATen/ScalarOps.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/grad_mode.h>
 
@@ -180,6 +182,17 @@ std::unique_ptr<Optimizer> createOptimizer(const OptimizerSpec& spec, const Tens
   if (spec.name == "SGD") return createSgd(spec, parameters);
   if (spec.name == "Adam" || spec.name == "AdamW") return createAdam(spec, parameters);
   rejectOptimizer("optimizer: expected SGD, Adam or AdamW, found \"" + spec.name + "\"");
+}
+
+at::Tensor numberFor(at::ScalarType dtype, double number) {
+  if (dtype != at::kFloat && dtype != at::kDouble) return at::native::wrapped_scalar_tensor(number);
+  at::Tensor tensor = at::detail::empty_cpu({}, dtype);
+  if (dtype == at::kFloat) {
+    *tensor.mutable_data_ptr<float>() = static_cast<float>(number);
+  } else {
+    *tensor.mutable_data_ptr<double>() = number;
+  }
+  return tensor;
 }
 
 at::Tensor copyMoment(const TensorPtr& state, const at::Tensor& parameter, const std::string& what) {

@@ -80,6 +80,10 @@ std::unique_ptr<Optimizer> createOptimizer(const OptimizerSpec& spec, const Tens
 std::unique_ptr<Optimizer> createSgd(const OptimizerSpec& spec, const TensorTable& parameters);
 std::unique_ptr<Optimizer> createAdam(const OptimizerSpec& spec, const TensorTable& parameters);
 
+/// `number` as a 0-d tensor for arithmetic with tensors of `dtype`. A Python number would be a double that every call casts to float32 or float64;
+/// it is cast once here, with the same bits. Kernels of the short floats use all digits of the double, so there it stays one.
+at::Tensor numberFor(at::ScalarType dtype, double number);
+
 /// A copy of a state tensor as Python's load_state_dict makes it: in the parameter's dtype and device. Throws unless the sizes are the parameter's.
 at::Tensor copyMoment(const TensorPtr& state, const at::Tensor& parameter, const std::string& what);
 

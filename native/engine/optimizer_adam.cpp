@@ -40,6 +40,35 @@ struct AdamState {
   at::Tensor maxExpAvgSq;
 };
 
+/// What all parameters of a group at the same step and dtype have in common.
+class StepNumbers {
+ public:
+  void prepare(double step, at::ScalarType dtype, const AdamOptions& options) {
+    if (step == step_ && dtype == dtype_) return;
+    step_ = step;
+    dtype_ = dtype;
+    const double biasCorrection1 = 1 - std::pow(options.beta1, step);
+    const double biasCorrection2 = 1 - std::pow(options.beta2, step);
+    stepSize = options.lr / biasCorrection1;
+    // Python's x ** 0.5, which is not always sqrt(x).
+    biasCorrection2Sqrt = numberFor(dtype, std::pow(biasCorrection2, 0.5));
+    beta2 = numberFor(dtype, options.beta2);
+    eps = numberFor(dtype, options.eps);
+    decay = numberFor(dtype, 1 - options.lr * options.weightDecay);
+  }
+
+  double stepSize = 0;
+  at::Tensor biasCorrection2Sqrt;
+  at::Tensor beta2;
+  at::Tensor eps;
+  /// What decoupled decay multiplies the weights with.
+  at::Tensor decay;
+
+ private:
+  double step_ = -1;
+  at::ScalarType dtype_ = at::kFloat;
+};
+
 class Adam : public Optimizer {
  public:
   Adam(const OptimizerSpec& spec, const TensorTable& parameters)
@@ -54,7 +83,8 @@ class Adam : public Optimizer {
       if (options_[g]->fused) {
         stepFused(groups_[g], states_[g], *options_[g]);
       } else {
-        for (size_t i = 0; i < groups_[g].size(); ++i) stepSingle(groups_[g][i], states_[g][i], *options_[g]);
+        StepNumbers numbers;
+        for (size_t i = 0; i < groups_[g].size(); ++i) stepSingle(groups_[g][i], states_[g][i], *options_[g], numbers);
       }
     }
   }
@@ -129,39 +159,37 @@ class Adam : public Optimizer {
     return grad;
   }
 
-  void stepSingle(const TrainedParameter& trained, AdamState& state, const AdamOptions& options) const {
+  void stepSingle(const TrainedParameter& trained, AdamState& state, const AdamOptions& options, StepNumbers& numbers) const {
     at::Tensor grad = prepare(trained, state, options);
     if (!grad.defined()) return;
-    at::Tensor parameter = trained.tensor;
+    const at::Tensor& parameter = trained.tensor;
     if (options.maximize) grad = grad.neg();
     float& step = *state.step.mutable_data_ptr<float>();
     step += 1;
+    numbers.prepare(step, c10::toRealValueType(parameter.scalar_type()), options);
     if (options.weightDecay != 0) {
       if (options.decoupled) {
-        parameter.mul_(1 - options.lr * options.weightDecay);
+        parameter.mul_(numbers.decay);
       } else {
         grad = grad.add(parameter, options.weightDecay);
       }
     }
-    AdamState views = state;
     if (parameter.is_complex()) {
-      for (at::Tensor* tensor : {&grad, &parameter, &views.expAvg, &views.expAvgSq}) *tensor = at::view_as_real(*tensor);
-      if (options.amsgrad) views.maxExpAvgSq = at::view_as_real(views.maxExpAvgSq);
+      const at::Tensor maximum = options.amsgrad ? at::view_as_real(state.maxExpAvgSq) : at::Tensor();
+      const AdamState real{state.step, at::view_as_real(state.expAvg), at::view_as_real(state.expAvgSq), maximum};
+      update(at::view_as_real(parameter), at::view_as_real(grad), real, options, numbers);
+    } else {
+      update(parameter, grad, state, options, numbers);
     }
-    update(parameter, grad, views, step, options);
   }
 
-  static void update(const at::Tensor& parameter, const at::Tensor& grad, const AdamState& state, double step, const AdamOptions& options) {
+  static void update(const at::Tensor& parameter, const at::Tensor& grad, const AdamState& state, const AdamOptions& options, const StepNumbers& numbers) {
     state.expAvg.lerp_(grad, 1 - options.beta1);
-    state.expAvgSq.mul_(options.beta2).addcmul_(grad, grad, 1 - options.beta2);
-    const double biasCorrection1 = 1 - std::pow(options.beta1, step);
-    const double biasCorrection2 = 1 - std::pow(options.beta2, step);
-    const double stepSize = options.lr / biasCorrection1;
-    const double biasCorrection2Sqrt = std::pow(biasCorrection2, 0.5);  // Python's x ** 0.5, which is not always sqrt(x)
+    state.expAvgSq.mul_(numbers.beta2).addcmul_(grad, grad, 1 - options.beta2);
     if (options.amsgrad) at::maximum_out(const_cast<at::Tensor&>(state.maxExpAvgSq), state.maxExpAvgSq, state.expAvgSq);
     const at::Tensor denom = (options.amsgrad ? state.maxExpAvgSq : state.expAvgSq).sqrt();
-    denom.div_(biasCorrection2Sqrt).add_(options.eps);
-    parameter.addcdiv_(state.expAvg, denom, -stepSize);
+    denom.div_(numbers.biasCorrection2Sqrt).add_(numbers.eps);
+    parameter.addcdiv_(state.expAvg, denom, -numbers.stepSize);
   }
 
   void stepFused(const Group& group, std::vector<AdamState>& states, const AdamOptions& options) const {

@@ -68,7 +68,7 @@ class Sgd : public Optimizer {
     if (options.weightDecay != 0) grad = grad.add(parameter, options.weightDecay);
     if (options.momentum != 0) {
       if (buffer.defined()) {
-        buffer.mul_(options.momentum).add_(grad, 1 - options.dampening);
+        buffer.mul_(numberFor(buffer.scalar_type(), options.momentum)).add_(grad, 1 - options.dampening);
       } else {
         buffer = grad.detach().clone();
       }
