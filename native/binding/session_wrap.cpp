@@ -56,7 +56,8 @@ engine::OptimizerSpec readOptimizer(const Options& options) {
   spec.groups = readGroups(options);
   if (!options.has("state")) return spec;
   const Options state = options.object("state");
-  for (const std::string& name : propertyNames(state.raw())) spec.state.emplace_back(name, readNamedTensors(state.object(name.c_str())));
+  for (const std::string& name : propertyNames(state.raw()))
+    spec.state.emplace_back(name, readNamedTensors(state.object(name.c_str())));
   return spec;
 }
 
@@ -113,14 +114,15 @@ Napi::Value toJs(Napi::Env env, const engine::EvaluateResult& result) {
   object.Set("samples", static_cast<double>(result.samples));
   object.Set("loss", result.loss);
   Napi::Array outputs = Napi::Array::New(env, result.outputs.size());
-  for (size_t i = 0; i < result.outputs.size(); ++i) outputs.Set(static_cast<uint32_t>(i), TensorHandle::create(env, result.outputs[i]));
+  for (size_t i = 0; i < result.outputs.size(); ++i)
+    outputs.Set(static_cast<uint32_t>(i), TensorHandle::create(env, result.outputs[i]));
   object.Set("outputs", outputs);
   object.Set("reason", engine::stopReasonName(result.reason));
   return object;
 }
 
-/// A promise for an operation of `session`; `submit` receives the callback that settles it. `toJs` should own the session, which then lives until
-/// the promise is settled and is released on this thread.
+/// A promise for an operation of `session`; `submit` receives the callback that settles it. `toJs` should own the
+/// session, which then lives until the promise is settled and is released on this thread.
 template <typename Result, typename ToJs, typename Submit>
 Napi::Value promiseOf(Napi::Env env, const char* name, ToJs toJs, Submit submit) {
   auto completion = Completion<Result>::create(env, name, std::move(toJs));
@@ -135,7 +137,8 @@ Napi::Value promiseOf(Napi::Env env, const char* name, ToJs toJs, Submit submit)
   return completion->promise();
 }
 
-/// `NativeSession` of lib/contract.ts. Work in flight holds its own reference to the session, so this object may be collected meanwhile.
+/// `NativeSession` of lib/contract.ts. Work in flight holds its own reference to the session, so this object may be
+/// collected meanwhile.
 class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
  public:
   static Napi::Function define(Napi::Env env) {
@@ -158,7 +161,8 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
 
   explicit SessionWrap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<SessionWrap>(info) {
     if (info.Length() != 1 || !info[0].IsExternal()) {
-      throw makeError(info.Env(), engine::Error(engine::ErrorCode::InvalidArgument, "a session is made by createSession only"));
+      throw makeError(info.Env(),
+                      engine::Error(engine::ErrorCode::InvalidArgument, "a session is made by createSession only"));
     }
     session_ = *info[0].As<Napi::External<SessionPtr>>().Data();
   }
@@ -179,18 +183,24 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
     const Options options(info, "run");
     engine::BatchSource source = readBatches(options);
     const double maxDurationMs = options.number("maxDurationMs");
-    const auto makeResult = [session = session_](Napi::Env env, engine::RunResult& result) { return toJs(env, result); };
-    return promiseOf<engine::RunResult>(info.Env(), "run", makeResult, [&](const engine::Session::Done<engine::RunResult>& done) {
-      session_->run(std::move(source), maxDurationMs, done);
-    });
+    const auto makeResult = [session = session_](Napi::Env env, engine::RunResult& result) {
+      return toJs(env, result);
+    };
+    return promiseOf<engine::RunResult>(info.Env(), "run", makeResult,
+                                        [&](const engine::Session::Done<engine::RunResult>& done) {
+                                          session_->run(std::move(source), maxDurationMs, done);
+                                        });
   }
 
   Napi::Value evaluate(const Napi::CallbackInfo& info) {
     engine::BatchSource source = readBatches(Options(info, "evaluate"));
-    const auto makeResult = [session = session_](Napi::Env env, engine::EvaluateResult& result) { return toJs(env, result); };
-    return promiseOf<engine::EvaluateResult>(info.Env(), "evaluate", makeResult, [&](const engine::Session::Done<engine::EvaluateResult>& done) {
-      session_->evaluate(std::move(source), done);
-    });
+    const auto makeResult = [session = session_](Napi::Env env, engine::EvaluateResult& result) {
+      return toJs(env, result);
+    };
+    return promiseOf<engine::EvaluateResult>(info.Env(), "evaluate", makeResult,
+                                             [&](const engine::Session::Done<engine::EvaluateResult>& done) {
+                                               session_->evaluate(std::move(source), done);
+                                             });
   }
 
   Napi::Value setParamGroups(const Napi::CallbackInfo& info) {
@@ -235,7 +245,8 @@ void addSession(EnvironmentData& environment, const SessionPtr& session) {
 Napi::Value createSession(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   EnvironmentData& environment = EnvironmentData::of(env);
-  if (environment.shutDown) throw engine::Error(engine::ErrorCode::Disposed, "createSession: the addon has been shut down");
+  if (environment.shutDown)
+    throw engine::Error(engine::ErrorCode::Disposed, "createSession: the addon has been shut down");
   const Options options(info, "createSession");
   engine::SessionSpec spec = readSpec(options);
   const int64_t threads = options.integer("threads");
@@ -244,7 +255,8 @@ Napi::Value createSession(const Napi::CallbackInfo& info) {
   const auto session = std::make_shared<engine::Session>(environment.defaultGenerator, static_cast<int>(threads));
   addSession(environment, session);
   const auto makeResult = [session](Napi::Env env, bool&) { return SessionWrap::create(env, session); };
-  return promiseOf<bool>(env, "createSession", makeResult, [&](const engine::Session::Done<bool>& done) { session->compile(std::move(spec), done); });
+  return promiseOf<bool>(env, "createSession", makeResult,
+                         [&](const engine::Session::Done<bool>& done) { session->compile(std::move(spec), done); });
 }
 
 void shutdownSessions(EnvironmentData& environment) {

@@ -79,7 +79,8 @@ c10::IValue makeArgument(const Argument& argument, const std::vector<c10::IValue
 
 std::string describeSizes(const std::vector<std::optional<int64_t>>& sizes) {
   std::string text = "[";
-  for (const auto& size : sizes) text += (text.size() == 1 ? "" : ", ") + (size ? std::to_string(*size) : std::string("any"));
+  for (const auto& size : sizes)
+    text += (text.size() == 1 ? "" : ", ") + (size ? std::to_string(*size) : std::string("any"));
   return text + "]";
 }
 
@@ -127,7 +128,8 @@ void requireFits(const at::Tensor& tensor, const TensorMeta& meta, c10::Device d
   if (!sizesFit(tensor.sizes(), meta.sizes)) reject("sizes " + describeSizes(meta.sizes), describe(tensor.sizes()));
 }
 
-Executor::Executor(Graph graph, const GraphBindings& bindings, c10::Device device, GeneratorPtr generator, const std::atomic<bool>& stop)
+Executor::Executor(Graph graph, const GraphBindings& bindings, c10::Device device, GeneratorPtr generator,
+                   const std::atomic<bool>& stop)
     : graph_(std::move(graph)), device_(device), generator_(std::move(generator)), stop_(stop), values_(graph_.slots) {
   for (GraphInput& input : graph_.inputs) bind(input, bindings);
   for (const Node& node : graph_.nodes) {
@@ -143,7 +145,8 @@ Executor::Executor(Graph graph, const GraphBindings& bindings, c10::Device devic
     } else if (const auto found = bindings.buffers.find(output.mutatedBuffer); found != bindings.buffers.end()) {
       buffers_.insert(*found);
     } else {
-      throw Error(ErrorCode::InvalidArgument, graph_.label + ": expected a buffer \"" + output.mutatedBuffer + "\", found none");
+      throw Error(ErrorCode::InvalidArgument,
+                  graph_.label + ": expected a buffer \"" + output.mutatedBuffer + "\", found none");
     }
   }
 }
@@ -160,7 +163,8 @@ void Executor::bind(GraphInput& input, const GraphBindings& bindings) {
                                                                        : bindings.constants;
   const std::string what = graph_.label + ": " + kindName(input.kind) + " \"" + input.name + "\"";
   const auto found = table.find(input.name);
-  if (found == table.end()) throw Error(ErrorCode::InvalidArgument, what + ": the graph reads it, expected a tensor of that name, found none");
+  if (found == table.end())
+    throw Error(ErrorCode::InvalidArgument, what + ": the graph reads it, expected a tensor of that name, found none");
   if (input.meta) requireFits(found->second, *input.meta, device_, what);
   values_[static_cast<size_t>(input.slot)] = found->second;
 }
@@ -186,13 +190,14 @@ bool Executor::run(const std::vector<at::Tensor>& inputs, std::vector<at::Tensor
 
 void Executor::setInputs(const std::vector<at::Tensor>& inputs) {
   if (inputs.size() != userInputs_.size()) {
-    throw Error(ErrorCode::InvalidArgument, graph_.label + ": expected " + std::to_string(userInputs_.size()) + " inputs, found " +
-                                                std::to_string(inputs.size()));
+    throw Error(ErrorCode::InvalidArgument, graph_.label + ": expected " + std::to_string(userInputs_.size()) +
+                                                " inputs, found " + std::to_string(inputs.size()));
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
     const GraphInput& input = *userInputs_[i];
     if (input.meta && !fits(inputs[i], *input.meta, device_)) {
-      requireFits(inputs[i], *input.meta, device_, graph_.label + ": input " + std::to_string(i) + " (\"" + input.name + "\")");
+      requireFits(inputs[i], *input.meta, device_,
+                  graph_.label + ": input " + std::to_string(i) + " (\"" + input.name + "\")");
     }
     if (input.used) values_[static_cast<size_t>(input.slot)] = inputs[i];
   }
@@ -222,7 +227,8 @@ void Executor::takeOutput(const Output& output, c10::IValue value) {
   }
   const c10::List<at::Tensor> list = value.toTensorList();
   if (list.size() != output.slots.size()) {
-    throw Error(ErrorCode::InvalidArgument, "expected a list of " + std::to_string(output.slots.size()) + " tensors, found " + std::to_string(list.size()));
+    throw Error(ErrorCode::InvalidArgument, "expected a list of " + std::to_string(output.slots.size()) +
+                                                " tensors, found " + std::to_string(list.size()));
   }
   for (size_t i = 0; i < list.size(); ++i) {
     if (output.slots[i] != noSlot) values_[static_cast<size_t>(output.slots[i])] = list.get(i);

@@ -24,14 +24,17 @@ struct GraphBindings {
 
 class Executor {
  public:
-  /// Binds `graph` to its tensors. Throws Error(InvalidArgument) naming a tensor that is missing or is not what the graph says.
-  Executor(Graph graph, const GraphBindings& bindings, c10::Device device, GeneratorPtr generator, const std::atomic<bool>& stop);
+  /// Binds `graph` to its tensors. Throws Error(InvalidArgument) naming a tensor that is missing or is not what the
+  /// graph says.
+  Executor(Graph graph, const GraphBindings& bindings, c10::Device device, GeneratorPtr generator,
+           const std::atomic<bool>& stop);
 
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  /// Runs all nodes; autograd records them as the calling thread's grad mode says. False when the stop flag was seen between two nodes.
-  /// A failing node is named in the error; an index out of range is Error(Data). Inputs that do not fit the graph are Error(InvalidArgument).
+  /// Runs all nodes; autograd records them as the calling thread's grad mode says. False when the stop flag was seen
+  /// between two nodes. A failing node is named in the error; an index out of range is Error(Data). Inputs that do not
+  /// fit the graph are Error(InvalidArgument).
   bool run(const std::vector<at::Tensor>& inputs, std::vector<at::Tensor>& outputs);
 
   const std::string& label() const { return graph_.label; }
@@ -62,7 +65,8 @@ class Executor {
   std::vector<c10::IValue> stack_;
 };
 
-/// Throws Error(InvalidArgument) that names `what` unless `tensor` is on `device` and has the dtype and sizes of `meta`.
+/// Throws Error(InvalidArgument) that names `what` unless `tensor` is on `device` and has the dtype and sizes of
+/// `meta`.
 void requireFits(const at::Tensor& tensor, const TensorMeta& meta, c10::Device device, const std::string& what);
 
 }  // namespace torchkeep::engine

@@ -16,8 +16,10 @@ c10::OperatorHandle resolveOperator(const std::string& target, const std::string
   const std::string prefix = "torch.ops.";
   const size_t dot = target.find('.', prefix.size());
   const size_t lastDot = target.rfind('.');
-  if (target.rfind(prefix, 0) != 0 || dot == std::string::npos || lastDot == dot) rejectGraph(where, "the target is not supported");
-  const std::string name = target.substr(prefix.size(), dot - prefix.size()) + "::" + target.substr(dot + 1, lastDot - dot - 1);
+  if (target.rfind(prefix, 0) != 0 || dot == std::string::npos || lastDot == dot)
+    rejectGraph(where, "the target is not supported");
+  const std::string name =
+      target.substr(prefix.size(), dot - prefix.size()) + "::" + target.substr(dot + 1, lastDot - dot - 1);
   try {
     return findOperator(name, target.substr(lastDot + 1));
   } catch (const Error& error) {
@@ -33,7 +35,9 @@ bool drawsNothing(const c10::FunctionSchema& schema, const std::vector<Argument>
     const std::string& name = schema.arguments()[i].name();
     const c10::IValue& value = arguments[i].elements.front().constant;
     if ((name == "train" || name == "training") && value.isBool() && !value.toBool()) return true;
-    if ((name == "dropout" || name == "dropout_p" || (isDropout && name == "p")) && value.isDouble() && value.toDouble() == 0) return true;
+    if ((name == "dropout" || name == "dropout_p" || (isDropout && name == "p")) && value.isDouble() &&
+        value.toDouble() == 0)
+      return true;
   }
   return false;
 }
@@ -85,14 +89,18 @@ class GraphCompiler {
       const std::string where = graph_.label + ", input " + std::to_string(graph_.inputs.size());
       const auto [kind, value] = asUnion(spec, where);
       if (kind == "parameter") {
-        addInput(GraphInput::Kind::Parameter, field(value, "arg", where), asString(field(value, "parameter_name", where), where), where);
+        addInput(GraphInput::Kind::Parameter, field(value, "arg", where),
+                 asString(field(value, "parameter_name", where), where), where);
       } else if (kind == "buffer") {
-        addInput(GraphInput::Kind::Buffer, field(value, "arg", where), asString(field(value, "buffer_name", where), where), where);
+        addInput(GraphInput::Kind::Buffer, field(value, "arg", where),
+                 asString(field(value, "buffer_name", where), where), where);
       } else if (kind == "tensor_constant") {
-        addInput(GraphInput::Kind::Constant, field(value, "arg", where), asString(field(value, "tensor_constant_name", where), where), where);
+        addInput(GraphInput::Kind::Constant, field(value, "arg", where),
+                 asString(field(value, "tensor_constant_name", where), where), where);
       } else if (kind == "user_input") {
         const auto [argKind, arg] = asUnion(field(value, "arg", where), where);
-        if (argKind != "as_tensor") rejectGraph(where, "user inputs of the kind \"" + argKind + "\" are not supported, only tensors");
+        if (argKind != "as_tensor")
+          rejectGraph(where, "user inputs of the kind \"" + argKind + "\" are not supported, only tensors");
         addInput(GraphInput::Kind::User, arg, asString(field(arg, "name", where), where), where);
       } else if (kind != "constant_input") {  // a constant input has been written into the nodes
         rejectGraph(where, "inputs of the kind \"" + kind + "\" are not supported");
@@ -121,7 +129,8 @@ class GraphCompiler {
     node.symbolic = findSymbolicFunction(node.target);
     if (node.symbolic != nullptr) {
       const SlotOf slotOf = [&](const std::string& value) { return read(value, where); };
-      for (const Value& input : inputs) node.arguments.push_back(compileSymbolicArgument(field(input, "arg", where), slotOf, where));
+      for (const Value& input : inputs)
+        node.arguments.push_back(compileSymbolicArgument(field(input, "arg", where), slotOf, where));
     } else {
       node.op = resolveOperator(node.target, where);
       compileArguments(node, inputs, where);
@@ -156,7 +165,8 @@ class GraphCompiler {
     for (const Value& output : outputs) node.outputs.push_back(compileOutput(output, where));
     const size_t expected = node.op ? node.op->schema().returns().size() : 1;
     if (node.outputs.size() != expected) {
-      rejectGraph(where, "expected " + std::to_string(expected) + " outputs, found " + std::to_string(node.outputs.size()));
+      rejectGraph(where,
+                  "expected " + std::to_string(expected) + " outputs, found " + std::to_string(node.outputs.size()));
     }
   }
 
@@ -170,7 +180,8 @@ class GraphCompiler {
     }
     if (kind == "as_tensors") {
       Output list{{}, true};
-      for (const Value& tensor : asList(value, where)) list.slots.push_back(define(asString(field(tensor, "name", where), where), where));
+      for (const Value& tensor : asList(value, where))
+        list.slots.push_back(define(asString(field(tensor, "name", where), where), where));
       return list;
     }
     rejectGraph(where, "outputs of the kind \"" + kind + "\" are not supported");
@@ -183,7 +194,8 @@ class GraphCompiler {
       const Value& arg = field(value, "arg", where);
       if (kind == "user_output") {
         const auto [argKind, tensor] = asUnion(arg, where);
-        if (argKind != "as_tensor") rejectGraph(where, "user outputs of the kind \"" + argKind + "\" are not supported, only tensors");
+        if (argKind != "as_tensor")
+          rejectGraph(where, "user outputs of the kind \"" + argKind + "\" are not supported, only tensors");
         graph_.outputs.push_back({read(asString(field(tensor, "name", where), where), where), {}});
       } else if (kind == "buffer_mutation") {
         const Slot slot = read(asString(field(arg, "name", where), where), where);
@@ -199,7 +211,8 @@ class GraphCompiler {
     for (GraphInput& input : graph_.inputs) {
       const size_t last = lastReader_[static_cast<size_t>(input.slot)];
       input.used = last != neverRead;
-      if (input.kind == GraphInput::Kind::User && input.used && last < graph_.nodes.size()) graph_.nodes[last].frees.push_back(input.slot);
+      if (input.kind == GraphInput::Kind::User && input.used && last < graph_.nodes.size())
+        graph_.nodes[last].frees.push_back(input.slot);
     }
     for (Node& node : graph_.nodes) {
       for (Output& output : node.outputs) {
@@ -216,7 +229,9 @@ class GraphCompiler {
     }
   }
 
-  std::string describeNode(const Node& node) const { return graph_.label + ", node \"" + node.name + "\" (" + node.target + ")"; }
+  std::string describeNode(const Node& node) const {
+    return graph_.label + ", node \"" + node.name + "\" (" + node.target + ")";
+  }
 
   const Value& tree_;
   const Value& signature_;
@@ -229,6 +244,8 @@ class GraphCompiler {
 
 }  // namespace
 
-Graph compileGraph(const Value& graphModule, const std::string& label, c10::Device device) { return GraphCompiler(graphModule, label, device).compile(); }
+Graph compileGraph(const Value& graphModule, const std::string& label, c10::Device device) {
+  return GraphCompiler(graphModule, label, device).compile();
+}
 
 }  // namespace torchkeep::engine

@@ -1,5 +1,5 @@
-// A graph of torch.export's JSON schema, compiled: every node resolved to an operator, every constant to an IValue, every value to a slot.
-// Includes torch: only engine/*.cpp may include this header.
+// A graph of torch.export's JSON schema, compiled: every node resolved to an operator, every constant to an IValue,
+// every value to a slot. Includes torch: only engine/*.cpp may include this header.
 #pragma once
 
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -101,8 +101,8 @@ struct Graph {
   bool random = false;
 };
 
-/// Compiles `graphModule`. `device` replaces every device constant, as the parameters live there. Throws Error(InvalidArgument) naming graph,
-/// node and target for anything that is malformed or not supported.
+/// Compiles `graphModule`. `device` replaces every device constant, as the parameters live there. Throws
+/// Error(InvalidArgument) naming graph, node and target for anything that is malformed or not supported.
 Graph compileGraph(const Value& graphModule, const std::string& label, c10::Device device);
 
 }  // namespace torchkeep::engine

@@ -23,7 +23,8 @@ bool isNumber(const std::string& kind) { return kind == "as_int" || kind == "as_
 Argument constant(c10::IValue value) { return {Argument::Kind::Constant, {{noSlot, std::move(value)}}}; }
 
 /// `toIValue` with a failure that begins with `where`.
-c10::IValue convert(const Value& value, const c10::Argument& schema, const c10::OperatorHandle& op, const std::string& where) {
+c10::IValue convert(const Value& value, const c10::Argument& schema, const c10::OperatorHandle& op,
+                    const std::string& where) {
   try {
     return toIValue(value, schema, op);
   } catch (const Error& error) {
@@ -32,7 +33,8 @@ c10::IValue convert(const Value& value, const c10::Argument& schema, const c10::
 }
 
 /// A Python float stays a float where the schema takes any number or a tensor; `toIValue` would make 2.0 an int there.
-c10::IValue floatConstant(double number, const c10::Argument& schema, const c10::OperatorHandle& op, const std::string& where) {
+c10::IValue floatConstant(double number, const c10::Argument& schema, const c10::OperatorHandle& op,
+                          const std::string& where) {
   if (wantsTensor(schema)) return at::native::wrapped_scalar_tensor(number);
   if (wantedType(schema)->kind() == c10::TypeKind::NumberType) return number;
   return convert(Value(number), schema, op, where);
@@ -50,12 +52,14 @@ Element symbolicElement(const Value& exported, const SlotOf& slotOf, const std::
 
 Argument symbolicList(Argument::Kind kind, const Value& exported, const SlotOf& slotOf, const std::string& where) {
   Argument argument{kind, {}};
-  for (const Value& element : asList(exported, where)) argument.elements.push_back(symbolicElement(element, slotOf, where));
+  for (const Value& element : asList(exported, where))
+    argument.elements.push_back(symbolicElement(element, slotOf, where));
   return argument;
 }
 
 /// A single symbolic number for a schema that may want a tensor, a list or the number itself.
-Argument symbolicNumber(const Value& exported, const c10::Argument& schema, const c10::OperatorHandle& op, const SlotOf& slotOf, const std::string& where) {
+Argument symbolicNumber(const Value& exported, const c10::Argument& schema, const c10::OperatorHandle& op,
+                        const SlotOf& slotOf, const std::string& where) {
   Element element = symbolicElement(exported, slotOf, where);
   if (element.slot == noSlot) {
     if (element.constant.isDouble()) return constant(floatConstant(element.constant.toDouble(), schema, op, where));
@@ -81,11 +85,13 @@ Element optionalTensorElement(const Value& exported, const SlotOf& slotOf, const
   rejectGraph(where, "\"" + kind + "\" is not an optional tensor");
 }
 
-Argument tensorList(const Value& exported, const c10::Argument& schema, const c10::OperatorHandle& op, const SlotOf& slotOf, const std::string& where) {
+Argument tensorList(const Value& exported, const c10::Argument& schema, const c10::OperatorHandle& op,
+                    const SlotOf& slotOf, const std::string& where) {
   const List& names = asList(exported, where);
   if (names.empty()) return constant(convert(Value(List{}), schema, op, where));
   const auto list = wantedType(schema)->cast<c10::ListType>();
-  if (list == nullptr) rejectGraph(where, "the operator expects " + schema.real_type()->str() + ", found a list of tensors");
+  if (list == nullptr)
+    rejectGraph(where, "the operator expects " + schema.real_type()->str() + ", found a list of tensors");
   const bool optional = list->getElementType()->kind() == c10::TypeKind::OptionalType;
   Argument argument{optional ? Argument::Kind::OptionalTensorList : Argument::Kind::TensorList, {}};
   for (const Value& name : names) argument.elements.push_back(tensorElement(name, slotOf, where));
@@ -94,15 +100,17 @@ Argument tensorList(const Value& exported, const c10::Argument& schema, const c1
 
 /// A list of plain numbers or strings, converted element by element and then as the schema asks.
 template <typename Read>
-c10::IValue constantList(const Value& exported, const c10::Argument& schema, const c10::OperatorHandle& op, const std::string& where, Read read) {
+c10::IValue constantList(const Value& exported, const c10::Argument& schema, const c10::OperatorHandle& op,
+                         const std::string& where, Read read) {
   List list;
   for (const Value& element : asList(exported, where)) list.emplace_back(read(element, where));
   return convert(Value(std::move(list)), schema, op, where);
 }
 
 /// Kinds without slots.
-std::optional<c10::IValue> compileConstant(const std::string& kind, const Value& value, const c10::Argument& schema, const c10::OperatorHandle& op,
-                                           c10::Device device, const std::string& where) {
+std::optional<c10::IValue> compileConstant(const std::string& kind, const Value& value, const c10::Argument& schema,
+                                           const c10::OperatorHandle& op, c10::Device device,
+                                           const std::string& where) {
   if (kind == "as_none") return c10::IValue();
   if (kind == "as_bool") return convert(Value(asBool(value, where)), schema, op, where);
   if (kind == "as_int") return convert(Value(asInt(value, where)), schema, op, where);
@@ -126,8 +134,8 @@ std::optional<c10::IValue> compileConstant(const std::string& kind, const Value&
 
 }  // namespace
 
-Argument compileArgument(const Value& exported, const c10::Argument& schema, const c10::OperatorHandle& op, c10::Device device, const SlotOf& slotOf,
-                         const std::string& where) {
+Argument compileArgument(const Value& exported, const c10::Argument& schema, const c10::OperatorHandle& op,
+                         c10::Device device, const SlotOf& slotOf, const std::string& where) {
   // Export turns cuDNN off in the graph when it runs on the CPU; where the session runs decides, as in Python.
   if (schema.name() == "cudnn_enabled") return constant(device.is_cuda());
   const auto [kind, value] = asUnion(exported, where);
@@ -139,10 +147,12 @@ Argument compileArgument(const Value& exported, const c10::Argument& schema, con
   }
   if (kind == "as_optional_tensors") {
     Argument argument{Argument::Kind::OptionalTensorList, {}};
-    for (const Value& element : asList(value, where)) argument.elements.push_back(optionalTensorElement(element, slotOf, where));
+    for (const Value& element : asList(value, where))
+      argument.elements.push_back(optionalTensorElement(element, slotOf, where));
     return argument;
   }
-  if (kind == "as_sym_int" || kind == "as_sym_float" || kind == "as_sym_bool") return symbolicNumber(value, schema, op, slotOf, where);
+  if (kind == "as_sym_int" || kind == "as_sym_float" || kind == "as_sym_bool")
+    return symbolicNumber(value, schema, op, slotOf, where);
   if (kind == "as_sym_ints") return symbolicList(Argument::Kind::IntList, value, slotOf, where);
   if (kind == "as_sym_floats") return symbolicList(Argument::Kind::DoubleList, value, slotOf, where);
   if (kind == "as_sym_bools") return symbolicList(Argument::Kind::BoolList, value, slotOf, where);

@@ -1,5 +1,5 @@
-// Reading the plain tree of an exported graph: fields that must be there, unions, numbers. Failures are Error(InvalidArgument) naming the place.
-// Includes torch: only engine/*.cpp may include this header.
+// Reading the plain tree of an exported graph: fields that must be there, unions, numbers. Failures are
+// Error(InvalidArgument) naming the place. Includes torch: only engine/*.cpp may include this header.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,7 +18,8 @@ namespace torchkeep::engine {
 const Value& field(const Value& dict, const char* key, const std::string& where);
 const std::string& asString(const Value& value, const std::string& where);
 const List& asList(const Value& value, const std::string& where);
-/// An integer; JavaScript's doubles are taken where they are exact, and 2^63 for the largest int64, which JSON.parse rounds up to it.
+/// An integer; JavaScript's doubles are taken where they are exact, and 2^63 for the largest int64, which JSON.parse
+/// rounds up to it.
 int64_t asInt(const Value& value, const std::string& where);
 /// A float; the schema spells the non-finite ones "Infinity", "-Infinity" and "NaN".
 double asFloat(const Value& value, const std::string& where);

@@ -1,4 +1,5 @@
-// Arithmetic of symbolic sizes: Python's numbers, so floor division and modulo follow the divisor's sign and `/` gives a float.
+// Arithmetic of symbolic sizes: Python's numbers, so floor division and modulo follow the divisor's sign and `/` gives
+// a float.
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -32,7 +33,8 @@ int64_t floorDivide(int64_t a, int64_t b) {
 }
 
 int64_t power(int64_t base, int64_t exponent) {
-  if (exponent < 0) rejectNumber("expected a non-negative exponent of a symbolic size, found " + std::to_string(exponent));
+  if (exponent < 0)
+    rejectNumber("expected a non-negative exponent of a symbolic size, found " + std::to_string(exponent));
   int64_t result = 1;
   for (int64_t i = 0; i < exponent; ++i) result *= base;
   return result;
@@ -50,7 +52,9 @@ IValue comparison(const Arguments& x, Compare compare) {
   return arithmetic(x, compare, compare);
 }
 
-IValue truncated(const Arguments& x) { return isFloat(x.at(0)) ? IValue(static_cast<int64_t>(std::trunc(x[0].toDouble()))) : x[0]; }
+IValue truncated(const Arguments& x) {
+  return isFloat(x.at(0)) ? IValue(static_cast<int64_t>(std::trunc(x[0].toDouble()))) : x[0];
+}
 
 double pythonModulo(double a, double b) {
   const double remainder = std::fmod(a, b);
@@ -59,33 +63,64 @@ double pythonModulo(double a, double b) {
 
 const std::unordered_map<std::string, SymbolicFunction>& symbolicFunctions() {
   static const std::unordered_map<std::string, SymbolicFunction> functions{
-      {"_operator.add", [](const Arguments& x) { return arithmetic(x, [](int64_t a, int64_t b) { return a + b; }, [](double a, double b) { return a + b; }); }},
-      {"_operator.sub", [](const Arguments& x) { return arithmetic(x, [](int64_t a, int64_t b) { return a - b; }, [](double a, double b) { return a - b; }); }},
-      {"_operator.mul", [](const Arguments& x) { return arithmetic(x, [](int64_t a, int64_t b) { return a * b; }, [](double a, double b) { return a * b; }); }},
-      {"_operator.floordiv", [](const Arguments& x) { return arithmetic(x, floorDivide, [](double a, double b) { return std::floor(a / b); }); }},
+      {"_operator.add",
+       [](const Arguments& x) {
+         return arithmetic(x, [](int64_t a, int64_t b) { return a + b; }, [](double a, double b) { return a + b; });
+       }},
+      {"_operator.sub",
+       [](const Arguments& x) {
+         return arithmetic(x, [](int64_t a, int64_t b) { return a - b; }, [](double a, double b) { return a - b; });
+       }},
+      {"_operator.mul",
+       [](const Arguments& x) {
+         return arithmetic(x, [](int64_t a, int64_t b) { return a * b; }, [](double a, double b) { return a * b; });
+       }},
+      {"_operator.floordiv",
+       [](const Arguments& x) {
+         return arithmetic(x, floorDivide, [](double a, double b) { return std::floor(a / b); });
+       }},
       {"_operator.mod",
-       [](const Arguments& x) { return arithmetic(x, [](int64_t a, int64_t b) { return a - b * floorDivide(a, b); }, pythonModulo); }},
-      {"_operator.pow", [](const Arguments& x) { return arithmetic(x, power, [](double a, double b) { return std::pow(a, b); }); }},
+       [](const Arguments& x) {
+         return arithmetic(x, [](int64_t a, int64_t b) { return a - b * floorDivide(a, b); }, pythonModulo);
+       }},
+      {"_operator.pow",
+       [](const Arguments& x) { return arithmetic(x, power, [](double a, double b) { return std::pow(a, b); }); }},
       {"_operator.truediv", [](const Arguments& x) { return IValue(toFloat(x.at(0)) / toFloat(x.at(1))); }},
-      {"_operator.neg", [](const Arguments& x) { return isFloat(x.at(0)) ? IValue(-x[0].toDouble()) : IValue(-toInt(x[0])); }},
+      {"_operator.neg",
+       [](const Arguments& x) { return isFloat(x.at(0)) ? IValue(-x[0].toDouble()) : IValue(-toInt(x[0])); }},
       {"_operator.pos", [](const Arguments& x) { return x.at(0); }},
       {"_operator.lshift", [](const Arguments& x) { return IValue(toInt(x.at(0)) * power(2, toInt(x.at(1)))); }},
-      {"_operator.rshift", [](const Arguments& x) { return IValue(floorDivide(toInt(x.at(0)), power(2, toInt(x.at(1))))); }},
+      {"_operator.rshift",
+       [](const Arguments& x) { return IValue(floorDivide(toInt(x.at(0)), power(2, toInt(x.at(1))))); }},
       {"_operator.eq", [](const Arguments& x) { return comparison(x, [](auto a, auto b) { return a == b; }); }},
       {"_operator.ne", [](const Arguments& x) { return comparison(x, [](auto a, auto b) { return a != b; }); }},
       {"_operator.lt", [](const Arguments& x) { return comparison(x, [](auto a, auto b) { return a < b; }); }},
       {"_operator.le", [](const Arguments& x) { return comparison(x, [](auto a, auto b) { return a <= b; }); }},
       {"_operator.gt", [](const Arguments& x) { return comparison(x, [](auto a, auto b) { return a > b; }); }},
       {"_operator.ge", [](const Arguments& x) { return comparison(x, [](auto a, auto b) { return a >= b; }); }},
-      {"_operator.and_", [](const Arguments& x) { return bothBool(x) ? IValue(truth(x[0]) && truth(x[1])) : IValue(toInt(x[0]) & toInt(x[1])); }},
-      {"_operator.or_", [](const Arguments& x) { return bothBool(x) ? IValue(truth(x[0]) || truth(x[1])) : IValue(toInt(x[0]) | toInt(x[1])); }},
+      {"_operator.and_",
+       [](const Arguments& x) {
+         return bothBool(x) ? IValue(truth(x[0]) && truth(x[1])) : IValue(toInt(x[0]) & toInt(x[1]));
+       }},
+      {"_operator.or_",
+       [](const Arguments& x) {
+         return bothBool(x) ? IValue(truth(x[0]) || truth(x[1])) : IValue(toInt(x[0]) | toInt(x[1]));
+       }},
       {"math.trunc", truncated},
       {"torch.sym_int", truncated},
       {"torch.sym_float", [](const Arguments& x) { return IValue(toFloat(x.at(0))); }},
       {"torch.sym_not", [](const Arguments& x) { return IValue(!truth(x.at(0))); }},
       {"torch.sym_ite", [](const Arguments& x) { return truth(x.at(0)) ? x.at(1) : x.at(2); }},
-      {"torch.sym_max", [](const Arguments& x) { return arithmetic(x, [](int64_t a, int64_t b) { return std::max(a, b); }, [](double a, double b) { return std::max(a, b); }); }},
-      {"torch.sym_min", [](const Arguments& x) { return arithmetic(x, [](int64_t a, int64_t b) { return std::min(a, b); }, [](double a, double b) { return std::min(a, b); }); }},
+      {"torch.sym_max",
+       [](const Arguments& x) {
+         return arithmetic(
+             x, [](int64_t a, int64_t b) { return std::max(a, b); }, [](double a, double b) { return std::max(a, b); });
+       }},
+      {"torch.sym_min",
+       [](const Arguments& x) {
+         return arithmetic(
+             x, [](int64_t a, int64_t b) { return std::min(a, b); }, [](double a, double b) { return std::min(a, b); });
+       }},
       {"torch._sym_sqrt", [](const Arguments& x) { return IValue(std::sqrt(toFloat(x.at(0)))); }},
   };
   return functions;

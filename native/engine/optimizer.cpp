@@ -18,7 +18,9 @@ namespace {
 
 [[noreturn]] void rejectOptimizer(const std::string& problem) { throw Error(ErrorCode::InvalidArgument, problem); }
 
-std::string groupLabel(const std::string& optimizer, size_t group) { return optimizer + " group " + std::to_string(group); }
+std::string groupLabel(const std::string& optimizer, size_t group) {
+  return optimizer + " group " + std::to_string(group);
+}
 
 }  // namespace
 
@@ -101,7 +103,8 @@ Optimizer::Optimizer(const OptimizerSpec& spec, const TensorTable& parameters) :
       const auto found = parameters.find(name);
       if (found == parameters.end()) rejectOptimizer(groupLabel(name_, g) + ": there is no parameter \"" + name + "\"");
       if (!seen.insert(found->second.unsafeGetTensorImpl()).second) {
-        rejectOptimizer(groupLabel(name_, g) + ": parameter \"" + name + "\" appears twice (under this or another name)");
+        rejectOptimizer(groupLabel(name_, g) + ": parameter \"" + name +
+                        "\" appears twice (under this or another name)");
       }
       group.push_back({name, found->second});
     }
@@ -141,10 +144,13 @@ void Optimizer::update() {
 
 void Optimizer::setGroups(const std::vector<ParamGroup>& groups) {
   if (groups.size() != groups_.size()) {
-    rejectOptimizer(name_ + ": expected " + std::to_string(groups_.size()) + " groups, found " + std::to_string(groups.size()));
+    rejectOptimizer(name_ + ": expected " + std::to_string(groups_.size()) + " groups, found " +
+                    std::to_string(groups.size()));
   }
   for (size_t g = 0; g < groups.size(); ++g) {
-    const auto sameName = [](const TrainedParameter& parameter, const std::string& name) { return parameter.name == name; };
+    const auto sameName = [](const TrainedParameter& parameter, const std::string& name) {
+      return parameter.name == name;
+    };
     if (!std::equal(groups_[g].begin(), groups_[g].end(), groups[g].params.begin(), groups[g].params.end(), sameName)) {
       rejectOptimizer(groupLabel(name_, g) + ": expected the same parameters in the same order as before");
     }
@@ -167,7 +173,9 @@ OptimizerState Optimizer::state() const {
 std::vector<std::vector<size_t>> Optimizer::byDtype(const Group& group, const std::vector<size_t>& indices) {
   std::vector<std::vector<size_t>> result;
   for (const size_t i : indices) {
-    const auto sameDtype = [&](const std::vector<size_t>& list) { return group[list.front()].tensor.scalar_type() == group[i].tensor.scalar_type(); };
+    const auto sameDtype = [&](const std::vector<size_t>& list) {
+      return group[list.front()].tensor.scalar_type() == group[i].tensor.scalar_type();
+    };
     const auto found = std::find_if(result.begin(), result.end(), sameDtype);
     if (found == result.end()) {
       result.push_back({i});
@@ -203,7 +211,8 @@ at::Tensor copyMoment(const TensorPtr& state, const at::Tensor& parameter, const
     rejectOptimizer(text.str());
   }
   const bool cast = parameter.is_floating_point();
-  return value.detach().to(parameter.device(), cast ? parameter.scalar_type() : value.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+  return value.detach().to(parameter.device(), cast ? parameter.scalar_type() : value.scalar_type(),
+                           /*non_blocking=*/false, /*copy=*/true);
 }
 
 }  // namespace torchkeep::engine

@@ -1,4 +1,5 @@
-// Optimizers that repeat the arithmetic of Python's torch.optim bit for bit. Includes torch: only engine/*.cpp may include this header.
+// Optimizers that repeat the arithmetic of Python's torch.optim bit for bit. Includes torch: only engine/*.cpp may
+// include this header.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,7 +13,8 @@
 
 namespace torchkeep::engine {
 
-/// Hyperparameters of one group, read by PyTorch's names. Failures are Error(InvalidArgument) naming optimizer, group and option.
+/// Hyperparameters of one group, read by PyTorch's names. Failures are Error(InvalidArgument) naming optimizer, group
+/// and option.
 class Hyperparameters {
  public:
   Hyperparameters(const Value& options, std::string where) : options_(options), where_(std::move(where)) {}
@@ -80,11 +82,13 @@ std::unique_ptr<Optimizer> createOptimizer(const OptimizerSpec& spec, const Tens
 std::unique_ptr<Optimizer> createSgd(const OptimizerSpec& spec, const TensorTable& parameters);
 std::unique_ptr<Optimizer> createAdam(const OptimizerSpec& spec, const TensorTable& parameters);
 
-/// `number` as a 0-d tensor for arithmetic with tensors of `dtype`. A Python number would be a double that every call casts to float32 or float64;
-/// it is cast once here, with the same bits. Kernels of the short floats use all digits of the double, so there it stays one.
+/// `number` as a 0-d tensor for arithmetic with tensors of `dtype`. A Python number would be a double that every call
+/// casts to float32 or float64; it is cast once here, with the same bits. Kernels of the short floats use all digits of
+/// the double, so there it stays one.
 at::Tensor numberFor(at::ScalarType dtype, double number);
 
-/// A copy of a state tensor as Python's load_state_dict makes it: in the parameter's dtype and device. Throws unless the sizes are the parameter's.
+/// A copy of a state tensor as Python's load_state_dict makes it: in the parameter's dtype and device. Throws unless
+/// the sizes are the parameter's.
 at::Tensor copyMoment(const TensorPtr& state, const at::Tensor& parameter, const std::string& what);
 
 }  // namespace torchkeep::engine

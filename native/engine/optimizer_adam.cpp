@@ -90,7 +90,8 @@ class Adam : public Optimizer {
   }
 
   void setOptions(size_t group, const Hyperparameters& given) override {
-    given.refuseUnknown({"lr", "betas", "eps", "weight_decay", "amsgrad", "maximize", "fused", "decoupled_weight_decay"});
+    given.refuseUnknown(
+        {"lr", "betas", "eps", "weight_decay", "amsgrad", "maximize", "fused", "decoupled_weight_decay"});
     AdamOptions options{};
     options.lr = given.nonNegative("lr");
     std::tie(options.beta1, options.beta2) = given.betas();
@@ -99,10 +100,13 @@ class Adam : public Optimizer {
     options.amsgrad = given.flag("amsgrad");
     options.maximize = given.flag("maximize");
     options.fused = given.flag("fused");
-    options.decoupled = name_ == "AdamW" || (given.has("decoupled_weight_decay") && given.flag("decoupled_weight_decay"));
+    options.decoupled =
+        name_ == "AdamW" || (given.has("decoupled_weight_decay") && given.flag("decoupled_weight_decay"));
     std::optional<AdamOptions>& current = options_[group];
-    if (current && current->amsgrad != options.amsgrad) given.reject("amsgrad", "the value it had, as the state depends on it");
-    if (current && current->fused != options.fused) given.reject("fused", "the value it had, as the state depends on it");
+    if (current && current->amsgrad != options.amsgrad)
+      given.reject("amsgrad", "the value it had, as the state depends on it");
+    if (current && current->fused != options.fused)
+      given.reject("fused", "the value it had, as the state depends on it");
     current = options;
   }
 
@@ -137,7 +141,8 @@ class Adam : public Optimizer {
     if (given.empty()) return;
     const bool complete = state.step.defined() && state.expAvg.defined() && state.expAvgSq.defined();
     if (!complete || state.maxExpAvgSq.defined() != options_[group]->amsgrad) {
-      throw Error(ErrorCode::InvalidArgument, owner + ": expected step, exp_avg, exp_avg_sq and, with amsgrad only, max_exp_avg_sq");
+      throw Error(ErrorCode::InvalidArgument,
+                  owner + ": expected step, exp_avg, exp_avg_sq and, with amsgrad only, max_exp_avg_sq");
     }
   }
 
@@ -154,12 +159,15 @@ class Adam : public Optimizer {
   at::Tensor prepare(const TrainedParameter& parameter, AdamState& state, const AdamOptions& options) const {
     at::Tensor grad = parameter.tensor.grad();
     if (!grad.defined()) return grad;
-    if (grad.is_sparse()) throw Error(ErrorCode::InvalidArgument, name_ + ": the gradient of \"" + parameter.name + "\" is sparse, which Adam does not support");
+    if (grad.is_sparse())
+      throw Error(ErrorCode::InvalidArgument,
+                  name_ + ": the gradient of \"" + parameter.name + "\" is sparse, which Adam does not support");
     if (!state.step.defined()) initialise(state, parameter.tensor, options);
     return grad;
   }
 
-  void stepSingle(const TrainedParameter& trained, AdamState& state, const AdamOptions& options, StepNumbers& numbers) const {
+  void stepSingle(const TrainedParameter& trained, AdamState& state, const AdamOptions& options,
+                  StepNumbers& numbers) const {
     at::Tensor grad = prepare(trained, state, options);
     if (!grad.defined()) return;
     const at::Tensor& parameter = trained.tensor;
@@ -183,7 +191,8 @@ class Adam : public Optimizer {
     }
   }
 
-  static void update(const at::Tensor& parameter, const at::Tensor& grad, const AdamState& state, const AdamOptions& options, const StepNumbers& numbers) {
+  static void update(const at::Tensor& parameter, const at::Tensor& grad, const AdamState& state,
+                     const AdamOptions& options, const StepNumbers& numbers) {
     state.expAvg.lerp_(grad, 1 - options.beta1);
     state.expAvgSq.mul_(numbers.beta2).addcmul_(grad, grad, 1 - options.beta2);
     if (options.amsgrad) at::maximum_out(const_cast<at::Tensor&>(state.maxExpAvgSq), state.maxExpAvgSq, state.expAvgSq);
@@ -212,14 +221,18 @@ class Adam : public Optimizer {
     }
   }
 
-  static void callFusedAdam(at::TensorList parameters, at::TensorList grads, at::TensorList expAvgs, at::TensorList expAvgSqs, at::TensorList maxExpAvgSqs,
-                            at::TensorList steps, const AdamOptions& o) {
-    at::_fused_adam_(parameters, grads, expAvgs, expAvgSqs, maxExpAvgSqs, steps, o.lr, o.beta1, o.beta2, o.weightDecay, o.eps, o.amsgrad, o.maximize);
+  static void callFusedAdam(at::TensorList parameters, at::TensorList grads, at::TensorList expAvgs,
+                            at::TensorList expAvgSqs, at::TensorList maxExpAvgSqs, at::TensorList steps,
+                            const AdamOptions& o) {
+    at::_fused_adam_(parameters, grads, expAvgs, expAvgSqs, maxExpAvgSqs, steps, o.lr, o.beta1, o.beta2, o.weightDecay,
+                     o.eps, o.amsgrad, o.maximize);
   }
 
-  static void callFusedAdamW(at::TensorList parameters, at::TensorList grads, at::TensorList expAvgs, at::TensorList expAvgSqs, at::TensorList maxExpAvgSqs,
-                             at::TensorList steps, const AdamOptions& o) {
-    at::_fused_adamw_(parameters, grads, expAvgs, expAvgSqs, maxExpAvgSqs, steps, o.lr, o.beta1, o.beta2, o.weightDecay, o.eps, o.amsgrad, o.maximize);
+  static void callFusedAdamW(at::TensorList parameters, at::TensorList grads, at::TensorList expAvgs,
+                             at::TensorList expAvgSqs, at::TensorList maxExpAvgSqs, at::TensorList steps,
+                             const AdamOptions& o) {
+    at::_fused_adamw_(parameters, grads, expAvgs, expAvgSqs, maxExpAvgSqs, steps, o.lr, o.beta1, o.beta2, o.weightDecay,
+                      o.eps, o.amsgrad, o.maximize);
   }
 
   std::vector<std::optional<AdamOptions>> options_;
@@ -228,6 +241,8 @@ class Adam : public Optimizer {
 
 }  // namespace
 
-std::unique_ptr<Optimizer> createAdam(const OptimizerSpec& spec, const TensorTable& parameters) { return std::make_unique<Adam>(spec, parameters); }
+std::unique_ptr<Optimizer> createAdam(const OptimizerSpec& spec, const TensorTable& parameters) {
+  return std::make_unique<Adam>(spec, parameters);
+}
 
 }  // namespace torchkeep::engine

@@ -21,7 +21,8 @@ struct SgdOptions {
 
 class Sgd : public Optimizer {
  public:
-  Sgd(const OptimizerSpec& spec, const TensorTable& parameters) : Optimizer(spec, parameters), options_(groups_.size()), buffers_(groups_.size()) {
+  Sgd(const OptimizerSpec& spec, const TensorTable& parameters)
+      : Optimizer(spec, parameters), options_(groups_.size()), buffers_(groups_.size()) {
     for (size_t g = 0; g < groups_.size(); ++g) buffers_[g].resize(groups_[g].size());
     load(spec);
   }
@@ -39,10 +40,12 @@ class Sgd : public Optimizer {
 
   void setOptions(size_t group, const Hyperparameters& given) override {
     given.refuseUnknown({"lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize", "fused"});
-    const SgdOptions options{given.nonNegative("lr"),           given.nonNegative("momentum"), given.number("dampening"),
-                             given.nonNegative("weight_decay"), given.flag("nesterov"),        given.flag("maximize"),
+    const SgdOptions options{given.nonNegative("lr"),   given.nonNegative("momentum"),
+                             given.number("dampening"), given.nonNegative("weight_decay"),
+                             given.flag("nesterov"),    given.flag("maximize"),
                              given.flag("fused")};
-    if (options.nesterov && (options.momentum == 0 || options.dampening != 0)) given.reject("nesterov", "false without momentum or with dampening");
+    if (options.nesterov && (options.momentum == 0 || options.dampening != 0))
+      given.reject("nesterov", "false without momentum or with dampening");
     options_[group] = options;
   }
 
@@ -55,7 +58,8 @@ class Sgd : public Optimizer {
     const TrainedParameter& parameter = groups_[group][index];
     for (const auto& [key, tensor] : state) {
       const std::string what = "SGD state of \"" + parameter.name + "\", \"" + key + "\"";
-      if (key != "momentum_buffer") throw Error(ErrorCode::InvalidArgument, what + ": expected the key momentum_buffer");
+      if (key != "momentum_buffer")
+        throw Error(ErrorCode::InvalidArgument, what + ": expected the key momentum_buffer");
       buffers_[group][index] = copyMoment(tensor, parameter.tensor, what);
     }
   }
@@ -77,7 +81,8 @@ class Sgd : public Optimizer {
     parameter.add_(grad, -options.lr);
   }
 
-  /// Python gives all buffers of a group at once; new ones are a call of their own here, so that parameters may be unfrozen later.
+  /// Python gives all buffers of a group at once; new ones are a call of their own here, so that parameters may be
+  /// unfrozen later.
   static void stepFused(const Group& group, std::vector<at::Tensor>& buffers, const SgdOptions& options) {
     std::vector<size_t> fresh, known;
     for (size_t i = 0; i < group.size(); ++i) {
@@ -88,20 +93,21 @@ class Sgd : public Optimizer {
       (isFresh ? fresh : known).push_back(i);
     }
     for (const auto& [indices, isFirstStep] : {std::pair(fresh, true), std::pair(known, false)}) {
-      for (const std::vector<size_t>& sameKind : byDtype(group, indices)) callFused(group, buffers, sameKind, isFirstStep, options);
+      for (const std::vector<size_t>& sameKind : byDtype(group, indices))
+        callFused(group, buffers, sameKind, isFirstStep, options);
     }
   }
 
-  static void callFused(const Group& group, const std::vector<at::Tensor>& buffers, const std::vector<size_t>& indices, bool isFirstStep,
-                        const SgdOptions& options) {
+  static void callFused(const Group& group, const std::vector<at::Tensor>& buffers, const std::vector<size_t>& indices,
+                        bool isFirstStep, const SgdOptions& options) {
     std::vector<at::Tensor> parameters, grads, momenta;
     for (const size_t i : indices) {
       parameters.push_back(group[i].tensor);
       grads.push_back(group[i].tensor.grad());
       if (options.momentum != 0) momenta.push_back(buffers[i]);
     }
-    at::_fused_sgd_(parameters, grads, momenta, options.weightDecay, options.momentum, options.lr, options.dampening, options.nesterov, options.maximize,
-                    isFirstStep);
+    at::_fused_sgd_(parameters, grads, momenta, options.weightDecay, options.momentum, options.lr, options.dampening,
+                    options.nesterov, options.maximize, isFirstStep);
   }
 
   std::vector<SgdOptions> options_;
@@ -110,6 +116,8 @@ class Sgd : public Optimizer {
 
 }  // namespace
 
-std::unique_ptr<Optimizer> createSgd(const OptimizerSpec& spec, const TensorTable& parameters) { return std::make_unique<Sgd>(spec, parameters); }
+std::unique_ptr<Optimizer> createSgd(const OptimizerSpec& spec, const TensorTable& parameters) {
+  return std::make_unique<Sgd>(spec, parameters);
+}
 
 }  // namespace torchkeep::engine

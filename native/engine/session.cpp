@@ -13,10 +13,12 @@ namespace {
 /// What an operation keeps others from using, from its submission to its end.
 class Marks {
  public:
-  Marks(const char* name, const std::vector<TensorPtr>& tensors, GeneratorPtr generator) : generator_(std::move(generator)) {
+  Marks(const char* name, const std::vector<TensorPtr>& tensors, GeneratorPtr generator)
+      : generator_(std::move(generator)) {
     for (const TensorPtr& tensor : tensors) refuseBusy(tensor, name, Access::Write);
     if (generator_ != nullptr && isGeneratorBusy(generator_)) {
-      throw Error(ErrorCode::Busy, std::string(name) + ": another session draws from this environment's generator; await it first");
+      throw Error(ErrorCode::Busy,
+                  std::string(name) + ": another session draws from this environment's generator; await it first");
     }
     storages_ = BusyStorages(tensors);
     if (generator_ != nullptr) setGeneratorBusy(generator_, true);
@@ -64,7 +66,8 @@ const char* stopReasonName(StopReason reason) noexcept {
   return "";
 }
 
-Session::Session(GeneratorPtr generator, int threads) : generator_(std::move(generator)), thread_([this, threads] { threadMain(threads); }) {}
+Session::Session(GeneratorPtr generator, int threads)
+    : generator_(std::move(generator)), thread_([this, threads] { threadMain(threads); }) {}
 
 Session::~Session() { dispose(); }
 
@@ -96,7 +99,8 @@ TrainingProgram& Session::program(const char* name) {
 }
 
 template <typename Result>
-void Session::submit(const char* name, const std::vector<TensorPtr>& tensors, bool draws, std::function<Result()> operation, Done<Result> done) {
+void Session::submit(const char* name, const std::vector<TensorPtr>& tensors, bool draws,
+                     std::function<Result()> operation, Done<Result> done) {
   requireIdle(name);
   auto marks = std::make_shared<Marks>(name, tensors, draws ? generator_ : nullptr);
   pause_ = false;
@@ -143,10 +147,13 @@ void Session::run(BatchSource source, double maxDurationMs, Done<RunResult> done
 void Session::evaluate(BatchSource source, Done<EvaluateResult> done) {
   TrainingProgram& program = this->program("evaluate");
   auto operation = [&program, source = std::move(source)] { return program.evaluate(source); };
-  submit<EvaluateResult>("evaluate", program.tensors(), program.evaluationDraws(), std::move(operation), std::move(done));
+  submit<EvaluateResult>("evaluate", program.tensors(), program.evaluationDraws(), std::move(operation),
+                         std::move(done));
 }
 
-void Session::setParamGroups(const std::vector<ParamGroup>& groups) { program("setParamGroups").setParamGroups(groups); }
+void Session::setParamGroups(const std::vector<ParamGroup>& groups) {
+  program("setParamGroups").setParamGroups(groups);
+}
 
 OptimizerState Session::optimizerState() { return program("optimizerState").optimizerState(); }
 

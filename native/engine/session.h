@@ -1,4 +1,5 @@
-// A training session: one compiled model with its loss, optimizer and one thread of its own. No torch, no napi in this header.
+// A training session: one compiled model with its loss, optimizer and one thread of its own. No torch, no napi in this
+// header.
 #pragma once
 
 #include <atomic>
@@ -80,9 +81,9 @@ struct EvaluateResult {
   StopReason reason = StopReason::End;
 };
 
-/// All methods belong to one thread (JavaScript's); operations execute on the session's own thread, one at a time. `done` is called on that
-/// thread exactly once, with a failure or the result, after the session has become free again. It must not own the session: whoever drops the
-/// last reference joins the thread.
+/// All methods belong to one thread (JavaScript's); operations execute on the session's own thread, one at a time.
+/// `done` is called on that thread exactly once, with a failure or the result, after the session has become free again.
+/// It must not own the session: whoever drops the last reference joins the thread.
 class Session {
  public:
   template <typename Result>
@@ -96,9 +97,11 @@ class Session {
 
   /// The first operation: compiles the graphs and makes the optimizer. Fails with InvalidArgument naming the culprit.
   void compile(SessionSpec spec, Done<bool> done);
-  /// Trains on the batches; the chunk ends after the first step past `maxDurationMs`. A failing step says its number and leaves the session usable.
+  /// Trains on the batches; the chunk ends after the first step past `maxDurationMs`. A failing step says its number
+  /// and leaves the session usable.
   void run(BatchSource source, double maxDurationMs, Done<RunResult> done);
-  /// Evaluates under no_grad with the evaluation graph. Outputs are concatenated along dimension 0 (0-d ones become one element a batch).
+  /// Evaluates under no_grad with the evaluation graph. Outputs are concatenated along dimension 0 (0-d ones become one
+  /// element a batch).
   void evaluate(BatchSource source, Done<EvaluateResult> done);
   void setParamGroups(const std::vector<ParamGroup>& groups);
   /// The live tensors.
@@ -109,9 +112,11 @@ class Session {
   void dispose();
 
  private:
-  /// Marks `tensors`, and the generator if the operation draws, as in use until the operation ends, and hands it to the thread. Throws Busy or Disposed.
+  /// Marks `tensors`, and the generator if the operation draws, as in use until the operation ends, and hands it to the
+  /// thread. Throws Busy or Disposed.
   template <typename Result>
-  void submit(const char* name, const std::vector<TensorPtr>& tensors, bool draws, std::function<Result()> operation, Done<Result> done);
+  void submit(const char* name, const std::vector<TensorPtr>& tensors, bool draws, std::function<Result()> operation,
+              Done<Result> done);
   /// Throws Disposed or Busy, naming the operation.
   void requireIdle(const char* name);
   TrainingProgram& program(const char* name);

@@ -12,7 +12,8 @@
 namespace torchkeep::engine {
 namespace {
 
-[[noreturn]] void reject(ErrorCode code, const std::string& what, const std::string& expected, const std::string& found) {
+[[noreturn]] void reject(ErrorCode code, const std::string& what, const std::string& expected,
+                         const std::string& found) {
   throw Error(code, what + ": expected " + expected + ", found " + found);
 }
 
@@ -20,16 +21,20 @@ std::string number(int64_t value) { return std::to_string(value); }
 
 void checkBatch(const std::vector<TensorPtr>& tensors, int64_t inputs, c10::Device device, const std::string& what) {
   if (inputs < 0 || static_cast<size_t>(inputs) > tensors.size()) {
-    reject(ErrorCode::InvalidArgument, "inputs", "0 to " + std::to_string(tensors.size()) + " (the tensors of a batch)", number(inputs));
+    reject(ErrorCode::InvalidArgument, "inputs", "0 to " + std::to_string(tensors.size()) + " (the tensors of a batch)",
+           number(inputs));
   }
   if (tensors.empty()) reject(ErrorCode::InvalidArgument, what, "at least one tensor", "none");
   for (size_t i = 0; i < tensors.size(); ++i) {
     const at::Tensor& tensor = tensors[i]->value;
     const std::string name = what + ", tensor " + std::to_string(i);
-    if (tensor.device() != device) reject(ErrorCode::InvalidArgument, name, "device " + device.str(), tensor.device().str());
-    if (tensor.dim() == 0) reject(ErrorCode::InvalidArgument, name, "at least one dimension (the samples)", "a 0-d tensor");
+    if (tensor.device() != device)
+      reject(ErrorCode::InvalidArgument, name, "device " + device.str(), tensor.device().str());
+    if (tensor.dim() == 0)
+      reject(ErrorCode::InvalidArgument, name, "at least one dimension (the samples)", "a 0-d tensor");
     if (tensor.size(0) != tensors[0]->value.size(0)) {
-      reject(ErrorCode::InvalidArgument, name, number(tensors[0]->value.size(0)) + " samples as in tensor 0", number(tensor.size(0)));
+      reject(ErrorCode::InvalidArgument, name, number(tensors[0]->value.size(0)) + " samples as in tensor 0",
+             number(tensor.size(0)));
     }
   }
 }
@@ -54,12 +59,14 @@ void BatchReader::checkRows() const {
   const auto isMissing = [rows](int64_t row) { return row < 0 || row >= rows; };
   const auto missing = std::find_if(source_.order.begin(), source_.order.end(), isMissing);
   if (missing != source_.order.end()) {
-    reject(ErrorCode::Data, "order[" + number(missing - source_.order.begin()) + "]", "a row from 0 to " + number(rows - 1), number(*missing));
+    reject(ErrorCode::Data, "order[" + number(missing - source_.order.begin()) + "]",
+           "a row from 0 to " + number(rows - 1), number(*missing));
   }
 }
 
 void BatchReader::checkReady() const {
-  for (size_t i = 0; i < source_.batches.size(); ++i) checkBatch(source_.batches[i], source_.inputs, device_, "batch " + std::to_string(i));
+  for (size_t i = 0; i < source_.batches.size(); ++i)
+    checkBatch(source_.batches[i], source_.inputs, device_, "batch " + std::to_string(i));
 }
 
 std::vector<at::Tensor> BatchReader::read(size_t index) const {

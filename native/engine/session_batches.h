@@ -12,7 +12,8 @@ namespace torchkeep::engine {
 /// Cuts a BatchSource into batches: model inputs, then targets.
 class BatchReader {
  public:
-  /// Checks everything that can be checked before the first step. Throws Error(InvalidArgument) or, for rows that do not exist, Error(Data).
+  /// Checks everything that can be checked before the first step. Throws Error(InvalidArgument) or, for rows that do
+  /// not exist, Error(Data).
   BatchReader(const BatchSource& source, c10::Device device);
 
   size_t count() const { return count_; }

@@ -19,29 +19,34 @@ c10::Device parseSessionDevice(const std::string& name) {
   try {
     return c10::Device(name);
   } catch (const c10::Error& error) {
-    throw Error(ErrorCode::InvalidArgument, "device: expected a device name such as cpu or cuda:0, found \"" + name + "\"");
+    throw Error(ErrorCode::InvalidArgument,
+                "device: expected a device name such as cpu or cuda:0, found \"" + name + "\"");
   }
 }
 
 bool isSameView(const at::Tensor& a, const at::Tensor& b) {
-  return a.is_same(b) || (a.is_alias_of(b) && a.storage_offset() == b.storage_offset() && a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() &&
-                          a.strides() == b.strides() && a.numel() > 0);
+  return a.is_same(b) ||
+         (a.is_alias_of(b) && a.storage_offset() == b.storage_offset() && a.scalar_type() == b.scalar_type() &&
+          a.sizes() == b.sizes() && a.strides() == b.strides() && a.numel() > 0);
 }
 
-/// By name. A parameter that views the same memory as an earlier one is that one, so that tied weights get one gradient and one update.
+/// By name. A parameter that views the same memory as an earlier one is that one, so that tied weights get one gradient
+/// and one update.
 TensorTable tieParameters(const NamedTensors& parameters) {
   TensorTable table;
   std::vector<std::pair<std::string, at::Tensor>> seen;
   for (const auto& [name, handle] : parameters) {
     at::Tensor tensor = handle->value;
     const std::string what = "parameter \"" + name + "\"";
-    if (tensor.requires_grad() && !tensor.is_leaf()) throw Error(ErrorCode::InvalidArgument, what + ": expected a leaf tensor, found a result of autograd");
+    if (tensor.requires_grad() && !tensor.is_leaf())
+      throw Error(ErrorCode::InvalidArgument, what + ": expected a leaf tensor, found a result of autograd");
     const auto isTied = [&](const auto& other) { return isSameView(other.second, tensor); };
     const auto tied = std::find_if(seen.begin(), seen.end(), isTied);
     if (tied == seen.end()) {
       seen.emplace_back(name, tensor);
     } else if (tied->second.requires_grad() != tensor.requires_grad()) {
-      throw Error(ErrorCode::InvalidArgument, what + ": expected the same requires_grad as \"" + tied->first + "\", which shares its memory");
+      throw Error(ErrorCode::InvalidArgument,
+                  what + ": expected the same requires_grad as \"" + tied->first + "\", which shares its memory");
     } else {
       tensor = tied->second;
     }
@@ -65,8 +70,8 @@ std::vector<TensorPtr> handlesOf(const SessionSpec& spec) {
 }
 
 /// Compiles one of the three graphs and binds it.
-Executor makeExecutor(const Value& graph, const char* label, const SessionSpec& spec, const TensorTable& parameters, c10::Device device,
-                      const GeneratorPtr& generator, const std::atomic<bool>& stop) {
+Executor makeExecutor(const Value& graph, const char* label, const SessionSpec& spec, const TensorTable& parameters,
+                      c10::Device device, const GeneratorPtr& generator, const std::atomic<bool>& stop) {
   const TensorTable buffers = tableOf(spec.buffers);
   const TensorTable constants = tableOf(spec.constants);
   return Executor(compileGraph(graph, label, device), {parameters, buffers, constants}, device, generator, stop);
@@ -81,13 +86,15 @@ Executor makeExecutor(const Value& graph, const char* label, const SessionSpec& 
 void requireLossCount(size_t expected, size_t found) {
   if (expected != found) {
     throw Error(ErrorCode::InvalidArgument, "loss graph: expected " + std::to_string(found) +
-                                                " inputs (the model's outputs and the targets of a batch), found " + std::to_string(expected));
+                                                " inputs (the model's outputs and the targets of a batch), found " +
+                                                std::to_string(expected));
   }
 }
 
 }  // namespace
 
-TrainingProgram::TrainingProgram(const SessionSpec& spec, const GeneratorPtr& generator, const std::atomic<bool>& stop, const std::atomic<bool>& pause)
+TrainingProgram::TrainingProgram(const SessionSpec& spec, const GeneratorPtr& generator, const std::atomic<bool>& stop,
+                                 const std::atomic<bool>& pause)
     : device_(parseSessionDevice(spec.device)),
       stop_(stop),
       pause_(pause),
@@ -97,17 +104,22 @@ TrainingProgram::TrainingProgram(const SessionSpec& spec, const GeneratorPtr& ge
       eval_(makeExecutor(spec.evalGraph, "evaluation graph", spec, parameters_, device_, generator, stop)),
       loss_(makeExecutor(spec.lossGraph, "loss graph", spec, parameters_, device_, generator, stop)) {
   if (loss_.userOutputs() != 1) {
-    throw Error(ErrorCode::InvalidArgument, "loss graph: expected one output, found " + std::to_string(loss_.userOutputs()));
+    throw Error(ErrorCode::InvalidArgument,
+                "loss graph: expected one output, found " + std::to_string(loss_.userOutputs()));
   }
   if (spec.optimizer) optimizer_ = createOptimizer(*spec.optimizer, parameters_);
 }
 
 Optimizer& TrainingProgram::optimizer(const char* what) const {
-  if (optimizer_ == nullptr) throw Error(ErrorCode::InvalidArgument, std::string(what) + ": the session was made without an optimizer, for evaluation only");
+  if (optimizer_ == nullptr)
+    throw Error(ErrorCode::InvalidArgument,
+                std::string(what) + ": the session was made without an optimizer, for evaluation only");
   return *optimizer_;
 }
 
-void TrainingProgram::setParamGroups(const std::vector<ParamGroup>& groups) { optimizer("setParamGroups").setGroups(groups); }
+void TrainingProgram::setParamGroups(const std::vector<ParamGroup>& groups) {
+  optimizer("setParamGroups").setGroups(groups);
+}
 
 OptimizerState TrainingProgram::optimizerState() const { return optimizer("optimizerState").state(); }
 
@@ -146,7 +158,8 @@ RunResult TrainingProgram::run(const BatchSource& source, double maxDurationMs) 
       samples = batch.front().size(0);
       step = trainStep(batch, source.inputs, loss);
     } catch (...) {
-      rethrowFrom("step " + std::to_string(stepsDone_ + 1) + " of the session (batch " + std::to_string(i) + " of this run)");
+      rethrowFrom("step " + std::to_string(stepsDone_ + 1) + " of the session (batch " + std::to_string(i) +
+                  " of this run)");
     }
     if (step == Step::Stopped) {
       result.reason = StopReason::Stopped;
@@ -169,7 +182,8 @@ RunResult TrainingProgram::run(const BatchSource& source, double maxDurationMs) 
   return result;
 }
 
-TrainingProgram::Step TrainingProgram::trainStep(const std::vector<at::Tensor>& batch, int64_t inputs, double& lossValue) {
+TrainingProgram::Step TrainingProgram::trainStep(const std::vector<at::Tensor>& batch, int64_t inputs,
+                                                 double& lossValue) {
   const at::AutoGradMode recordGradients(true);
   dropGradients();
   std::vector<at::Tensor> outputs;
@@ -179,20 +193,23 @@ TrainingProgram::Step TrainingProgram::trainStep(const std::vector<at::Tensor>& 
   lossValue = loss.item<double>();
   if (!std::isfinite(lossValue)) return Step::NonFinite;
   if (!loss.requires_grad()) {
-    throw Error(ErrorCode::InvalidArgument, "expected a loss that depends on a parameter with requires_grad, found none (is everything frozen?)");
+    throw Error(ErrorCode::InvalidArgument,
+                "expected a loss that depends on a parameter with requires_grad, found none (is everything frozen?)");
   }
   loss.backward();
   optimizer_->update();
   return Step::Done;
 }
 
-bool TrainingProgram::computeLoss(std::vector<at::Tensor> modelOutputs, const std::vector<at::Tensor>& batch, int64_t inputs, at::Tensor& loss) {
+bool TrainingProgram::computeLoss(std::vector<at::Tensor> modelOutputs, const std::vector<at::Tensor>& batch,
+                                  int64_t inputs, at::Tensor& loss) {
   modelOutputs.insert(modelOutputs.end(), batch.begin() + inputs, batch.end());
   requireLossCount(loss_.userInputs(), modelOutputs.size());
   std::vector<at::Tensor> losses;
   if (!loss_.run(modelOutputs, losses)) return false;
   loss = std::move(losses.front());
-  if (loss.numel() != 1) throw Error(ErrorCode::InvalidArgument, "loss graph: expected one number, found sizes " + c10::str(loss.sizes()));
+  if (loss.numel() != 1)
+    throw Error(ErrorCode::InvalidArgument, "loss graph: expected one number, found sizes " + c10::str(loss.sizes()));
   return true;
 }
 
@@ -209,11 +226,13 @@ EvaluateResult TrainingProgram::evaluate(const BatchSource& source) {
       hasLoss = static_cast<size_t>(source.inputs) < batch.size();
       std::vector<at::Tensor> batchOutputs;
       at::Tensor loss;
-      if (!eval_.run({batch.begin(), batch.begin() + source.inputs}, batchOutputs) || (hasLoss && !computeLoss(batchOutputs, batch, source.inputs, loss))) {
+      if (!eval_.run({batch.begin(), batch.begin() + source.inputs}, batchOutputs) ||
+          (hasLoss && !computeLoss(batchOutputs, batch, source.inputs, loss))) {
         result.reason = StopReason::Stopped;
         break;
       }
-      for (size_t k = 0; k < batchOutputs.size(); ++k) outputs[k].push_back(batchOutputs[k].dim() == 0 ? batchOutputs[k].reshape({1}) : batchOutputs[k]);
+      for (size_t k = 0; k < batchOutputs.size(); ++k)
+        outputs[k].push_back(batchOutputs[k].dim() == 0 ? batchOutputs[k].reshape({1}) : batchOutputs[k]);
       const int64_t samples = batch.front().size(0);
       if (hasLoss) lossSum += loss.item<double>() * static_cast<double>(samples);
       result.samples += samples;

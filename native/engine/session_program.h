@@ -1,4 +1,5 @@
-// What a session's thread executes: the compiled graphs, the parameters and the optimizer. Includes torch: only engine/*.cpp may include this header.
+// What a session's thread executes: the compiled graphs, the parameters and the optimizer. Includes torch: only
+// engine/*.cpp may include this header.
 #pragma once
 
 #include <atomic>
@@ -14,7 +15,8 @@ namespace torchkeep::engine {
 class TrainingProgram {
  public:
   /// Compiles and checks everything; throws Error(InvalidArgument) naming the culprit.
-  TrainingProgram(const SessionSpec& spec, const GeneratorPtr& generator, const std::atomic<bool>& stop, const std::atomic<bool>& pause);
+  TrainingProgram(const SessionSpec& spec, const GeneratorPtr& generator, const std::atomic<bool>& stop,
+                  const std::atomic<bool>& pause);
 
   /// On the session's thread.
   RunResult run(const BatchSource& source, double maxDurationMs);
@@ -34,7 +36,8 @@ class TrainingProgram {
   /// One training step; the loss goes to `loss`.
   Step trainStep(const std::vector<at::Tensor>& batch, int64_t inputs, double& loss);
   /// Runs the loss graph on the model's outputs and the targets. False when stopped.
-  bool computeLoss(std::vector<at::Tensor> modelOutputs, const std::vector<at::Tensor>& batch, int64_t inputs, at::Tensor& loss);
+  bool computeLoss(std::vector<at::Tensor> modelOutputs, const std::vector<at::Tensor>& batch, int64_t inputs,
+                   at::Tensor& loss);
   void dropGradients();
   Optimizer& optimizer(const char* what) const;
 
