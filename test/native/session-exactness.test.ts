@@ -101,6 +101,10 @@ const cases: [ReferenceModel, string, ReferenceRun[]][] = [
   ['tied', 'an embedding whose weight is also the head', everyRun],
   ['attention', 'a transformer layer with dropout', everyRun],
   ['mixed', 'numbers, casts, constants, index lists, buffers changed in place', everyRun],
+  ['functional', 'the same, exported so that changed buffers are outputs', everyRun],
+  ['float64', 'double precision', everyRun],
+  ['bfloat16', 'short floats, whose kernels use all digits of a Python number', everyRun],
+  ['complex64', 'complex parameters', everyRun],
   ['mlp', 'two linear layers', [...everyRun, ...optimizerVariants]],
 ]
 

@@ -52,7 +52,8 @@ export interface Reference {
 }
 
 /** The models of the Python program below. */
-export type ReferenceModel = 'cnn' | 'mlp' | 'lstm' | 'tied' | 'attention' | 'mixed'
+export type ReferenceModel =
+  'cnn' | 'mlp' | 'float64' | 'bfloat16' | 'complex64' | 'lstm' | 'tied' | 'attention' | 'mixed' | 'functional'
 
 /** Seed of the training loop's random draws; the order of rows is drawn apart. */
 export const trainingSeed = 123n
@@ -128,7 +129,15 @@ class Mixed(nn.Module):
         y = y.masked_fill(y > 1, float('-inf')).masked_fill(y > 1, 0.5)
         y = torch.where(torch.isinf(y), torch.tensor(0.25), y)
         top, _ = (1 - y).max(1)
-        return self.linear(y + top[:, None] * ramp)[rows] ** 2.0 * 3
+        y = self.linear(y + top[:, None] * ramp)[rows] ** 2.0 * 3
+        return y[:, torch.arange(9, -1, -1)] - y.new_zeros(()).add(1, alpha=0.5)
+
+class Complex(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 1, dtype=torch.complex64)
+    def forward(self, x):
+        return self.linear(torch.complex(x, x.flip(1))).abs()
 
 def data(kind, rows):
     if kind == 'images': return torch.randn(rows, 1, 14, 14), torch.randint(0, 10, (rows,))
@@ -136,13 +145,20 @@ def data(kind, rows):
     if kind == 'vectors': return torch.randn(rows, 16), torch.randint(0, 10, (rows,))
     return torch.randn(rows, 64), torch.randn(rows, 1)
 
+def mlp(dtype=torch.float32):
+    return nn.Sequential(nn.Linear(64, 64, dtype=dtype), nn.ReLU(), nn.Linear(64, 1, dtype=dtype))
+
 models = {
     'cnn': (Cnn, 'images', F.cross_entropy),
-    'mlp': (lambda: nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)), 'regression', F.mse_loss),
+    'mlp': (mlp, 'regression', F.mse_loss),
+    'float64': (lambda: mlp(torch.float64), 'regression', F.mse_loss),
+    'bfloat16': (lambda: mlp(torch.bfloat16), 'regression', F.mse_loss),
+    'complex64': (Complex, 'regression', F.mse_loss),
     'lstm': (Lstm, 'words', F.cross_entropy),
     'tied': (Tied, 'words', F.cross_entropy),
     'attention': (Attention, 'words', F.cross_entropy),
     'mixed': (Mixed, 'vectors', F.cross_entropy),
+    'functional': (Mixed, 'vectors', F.cross_entropy),
 }
 
 class Loss(nn.Module):
@@ -162,6 +178,8 @@ def pack_all(named):
 def graph(module, args):
     batch = torch.export.Dim('batch', min=2)
     exported = torch.export.export(module, args, dynamic_shapes=tuple({0: batch} for _ in args))
+    if sys.argv[1] == 'functional':  # nothing in place: changed buffers become outputs
+        exported = exported.run_decompositions({})
     serialized = ExportedProgramSerializer().serialize(exported).exported_program
     return json.loads(json.dumps(_dataclass_to_dict(serialized), cls=EnumEncoder))['graph_module'], exported.constants
 
@@ -192,6 +210,8 @@ runs = json.loads(sys.argv[2])
 torch.manual_seed(7)
 model = make()
 x, y = data(kind, 101)
+if sys.argv[1] in ('float64', 'bfloat16'):
+    x, y = x.to(model[0].weight.dtype), y.to(model[0].weight.dtype)
 batch_size = 8
 order = torch.cat([torch.randperm(101) for _ in range(4)])[:50 * batch_size - 3]  # the last batch is shorter
 sample = (x[:batch_size],)
