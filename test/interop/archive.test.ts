@@ -42,12 +42,18 @@ describe('archives of torch::save', function () {
     const source = new URL('../../../test/interop/archive/program.cpp', import.meta.url).pathname
     const include = ['include', 'include/torch/csrc/api/include'].flatMap((path) => ['-isystem', join(libtorch, path)])
     const lib = join(libtorch, 'lib')
-    const libraries = [join(lib, 'libtorch_cpu.so'), join(lib, 'libc10.so'), `-Wl,-rpath,${lib}`, '-Wl,--allow-shlib-undefined']
+    const libraries = [
+      join(lib, 'libtorch_cpu.so'),
+      join(lib, 'libc10.so'),
+      `-Wl,-rpath,${lib}`,
+      '-Wl,--allow-shlib-undefined',
+    ]
     execFileSync('g++', ['-std=c++20', '-O0', ...include, source, ...libraries, '-o', program], { stdio: 'pipe' })
   })
   after(() => rmSync(folder, { recursive: true }))
 
-  const runProgram = (mode: string, path: string) => execFileSync(program, [mode, path], { encoding: 'utf8' }).trim().split('\n').sort()
+  const runProgram = (mode: string, path: string) =>
+    execFileSync(program, [mode, path], { encoding: 'utf8' }).trim().split('\n').sort()
 
   it('a C++ program loads into its module what saveArchive wrote', async () => {
     manualSeed(3)
@@ -64,6 +70,9 @@ describe('archives of torch::save', function () {
   })
 
   it('refuses to load without trust', async () => {
-    await assert.rejects(loadArchive(join(folder, 'theirs.pt'), {} as { trust: true }), { name: 'TorchkeepError', message: /trust/ })
+    await assert.rejects(loadArchive(join(folder, 'theirs.pt'), {} as { trust: true }), {
+      name: 'TorchkeepError',
+      message: /trust/,
+    })
   })
 })
