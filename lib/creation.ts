@@ -13,9 +13,10 @@ import {
 } from './dtype.js'
 import { noGrad } from './grad-mode.js'
 import { addon } from './native.js'
+import { knownOptions } from './options.js'
 import { activeRecorder, withoutRecorder } from './recording.js'
 import { Tensor } from './tensor.js'
-import type { NestedValues, ScalarValue } from './values.js'
+import type { ScalarValue } from './values.js'
 
 /** What every creation function takes. */
 export interface TensorOptions {
@@ -34,15 +35,19 @@ export interface RandomOptions extends TensorOptions {
 }
 
 /** What `tensor()` takes as values. */
-export type TensorData = NestedValues | readonly TensorData[] | TypedArray
+export type TensorData = Values | TypedArray
+
+type Values = ScalarValue | readonly Values[]
 
 /**
  * A tensor with a copy of the given values: a number, nested arrays, or a typed array with its `shape`. Without a
  * dtype: numbers make float32 (JavaScript does not tell 1 from 1.0: say `dtype: 'int64'` for integers), booleans bool,
  * bigints int64, `{re, im}` complex64, a typed array its own. A Uint16Array or Uint8Array given for a 16-bit or 8-bit
- * float dtype holds its bit patterns. Values that an integer dtype cannot hold are refused.
+ * float dtype holds its bit patterns. Values that an integer dtype cannot hold are refused, fractions too, and so is
+ * whatever is no value.
  */
 export function tensor(data: TensorData, options: TensorOptions & { shape?: readonly number[] } = {}): Tensor {
+  knownOptions('tensor()', options, ['dtype', 'device', 'requiresGrad', 'shape'])
   if (options.dtype !== undefined) checkDType(options.dtype)
   // Made while a graph is recorded, it is a constant of the graph.
   const made = withoutRecorder(() =>
@@ -64,6 +69,7 @@ function fromTypedArray(
   const length = isComplex(given) ? data.length / 2 : data.length
   const sizes = checkedShape(shape ?? [length], length)
   if (given === 'bool') checkBooleans(data)
+  if (dtype !== undefined && dtype !== given) checkIntegers(data, dtype)
   return converted(fromData(given, sizes, data, device), dtype)
 }
 
@@ -98,13 +104,15 @@ function carrierOf(dtype: DType): DType {
   return travelsAsBits(dtype) ? 'float32' : dtype
 }
 
-function flatten(data: TensorData, values: ScalarValue[]): number[] {
+function flatten(data: unknown, values: ScalarValue[]): number[] {
   if (!Array.isArray(data)) {
-    values.push(data as ScalarValue)
+    if (!isScalar(data)) throw notAValue(data, values.length)
+    values.push(data)
     return []
   }
-  const items = data as readonly TensorData[]
-  const inner = items.map((item) => flatten(item, values))
+  // Not data.map, which leaves out the holes of a sparse array.
+  const items: readonly unknown[] = data
+  const inner = Array.from(items, (item) => flatten(item, values))
   const first = inner[0] ?? []
   const odd = inner.findIndex((sizes) => sizes.length !== first.length || sizes.some((size, i) => size !== first[i]))
   if (odd >= 0) {
@@ -116,10 +124,29 @@ function flatten(data: TensorData, values: ScalarValue[]): number[] {
   return [items.length, ...first]
 }
 
+function isScalar(value: unknown): value is ScalarValue {
+  if (typeof value !== 'object') return ['number', 'bigint', 'boolean'].includes(typeof value)
+  const { re, im } = (value ?? {}) as { re?: unknown; im?: unknown }
+  return typeof re === 'number' && typeof im === 'number'
+}
+
+function notAValue(found: unknown, position: number): TorchkeepError {
+  const isObject = typeof found === 'object' && found !== null
+  const name = isObject ? `a ${found.constructor.name}` : String(found)
+  return new TorchkeepError(
+    'ERR_INVALID_ARGUMENT',
+    `Value ${name} at position ${position} is no number, bigint, boolean, {re, im} or array of these`,
+    {
+      suggestions: ArrayBuffer.isView(found) ? ['Give one typed array with its shape.'] : [],
+    },
+  )
+}
+
 function inferDType(values: readonly ScalarValue[]): DType {
-  if (values.length > 0 && values.every((value) => typeof value === 'boolean')) return 'bool'
-  if (values.length > 0 && values.every((value) => typeof value === 'bigint')) return 'int64'
-  return values.some((value) => typeof value === 'object') ? 'complex64' : 'float32'
+  const kinds = new Set(values.map((value) => typeof value))
+  if (kinds.has('object')) return 'complex64'
+  if (kinds.has('number') || kinds.size === 0) return 'float32'
+  return kinds.has('bigint') ? 'int64' : 'bool'
 }
 
 function fill(values: readonly ScalarValue[], carrier: DType, target: DType): TypedArray {
@@ -134,7 +161,7 @@ function fill(values: readonly ScalarValue[], carrier: DType, target: DType): Ty
     else if (range !== undefined) {
       const integer = toInteger(value, target, i, range)
       array[i] = array instanceof BigInt64Array || array instanceof BigUint64Array ? integer : Number(integer)
-    } else array[i] = carrier === 'bool' ? Number(Boolean(value)) : Number(value)
+    } else array[i] = carrier === 'bool' ? Number(Number(value) !== 0) : Number(value)
   })
   return array
 }
@@ -156,6 +183,13 @@ function notA(dtype: DType, value: unknown, position: number): TorchkeepError {
   return new TorchkeepError('ERR_INVALID_ARGUMENT', `Value ${String(value)} at position ${position} is no ${dtype}`, {
     suggestions: typeof value === 'number' ? ['Give integers beyond 2^53 as bigint.'] : [],
   })
+}
+
+/** Values of a typed array that become integers of another dtype. */
+function checkIntegers(data: TypedArray, dtype: DType): void {
+  const range = integerRange(dtype)
+  if (range === undefined) return
+  for (const [position, value] of data.entries()) toInteger(value, dtype, position, range)
 }
 
 function checkBooleans(data: TypedArray): void {
@@ -215,8 +249,8 @@ export const randperm = (n: number, options?: RandomOptions): Tensor =>
   draw('randperm', [n], 'randperm.generator', { dtype: 'int64', ...options })
 
 /** Draws 0 or 1 with the given probabilities. */
-export const bernoulli = (probabilities: Tensor, { generator }: { generator?: GeneratorLike } = {}): Tensor =>
-  callTensor('bernoulli', [probabilities], { generator })
+export const bernoulli = (probabilities: Tensor, options: { generator?: GeneratorLike } = {}): Tensor =>
+  callTensor('bernoulli', [probabilities], options)
 
 /** Joins tensors along an existing dimension. */
 export const cat = (tensors: readonly Tensor[], dim = 0): Tensor => callTensor('cat', [tensors, dim])
@@ -254,9 +288,10 @@ function draw(
 function create(
   op: string,
   args: readonly Argument[],
-  { dtype, device, requiresGrad }: TensorOptions = {},
+  options: TensorOptions = {},
   kwargs: Record<string, Argument> = {},
 ): Tensor {
+  const { dtype, device, requiresGrad } = knownOptions(op, options, ['dtype', 'device', 'requiresGrad'])
   if (dtype !== undefined) checkDType(dtype)
   // A recorded factory names its device, as torch.export's does: the executor moves it to the session's.
   const where = device ?? (activeRecorder() === null ? undefined : 'cpu')

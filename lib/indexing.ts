@@ -5,6 +5,7 @@
 import { TorchkeepError } from '../src/format/errors.js'
 import { call, callTensor } from './call.js'
 import { tensor as makeTensor } from './creation.js'
+import { knownOptions } from './options.js'
 import { Tensor } from './tensor.js'
 
 /** A range along one dimension, as Python's `start:end:step`. `{}` takes all. */
@@ -70,7 +71,8 @@ function applyViews(tensor: Tensor, indices: readonly Index[]): { view: Tensor; 
 }
 
 /** A whole range leaves the tensor as it is, as in PyTorch, so that no node is recorded for it. */
-function applyRange(view: Tensor, dim: number, { start = null, end = null, step = 1 }: Range): Tensor {
+function applyRange(view: Tensor, dim: number, range: Range): Tensor {
+  const { start = null, end = null, step = 1 } = knownOptions('An index', range, ['start', 'end', 'step'])
   if (step < 1) throw new TorchkeepError('ERR_INVALID_ARGUMENT', `A range's step is ${step}, expected at least 1`)
   if ((start === null || start === 0) && end === null && step === 1) return view
   return callTensor('slice.Tensor', [view, dim, start ?? 0, end ?? Number.MAX_SAFE_INTEGER, step])

@@ -6,6 +6,7 @@ import { callTensor, callTensors, call, type Argument } from './call.js'
 import type { DType } from './contract.js'
 import type { GeneratorLike } from './call.js'
 import { isDType } from './dtype.js'
+import { knownOptions } from './options.js'
 import { refuseValueWhileRecording } from './recording.js'
 import { TensorBase } from './tensor-base.js'
 import type { Tensor } from './tensor.js'
@@ -23,17 +24,18 @@ const sizesOf = (sizes: readonly (number | readonly number[])[]): readonly numbe
 
 export abstract class TensorOperators extends TensorBase {
   // Arithmetic. `alpha` multiplies `other` first.
-  add(other: Operand, { alpha = 1 }: { alpha?: number } = {}): Tensor {
-    return callTensor('add.Tensor', [this, other], { alpha })
+  add(other: Operand, options: { alpha?: number } = {}): Tensor {
+    return callTensor('add.Tensor', [this, other], { alpha: 1, ...options })
   }
-  sub(other: Operand, { alpha = 1 }: { alpha?: number } = {}): Tensor {
-    return callTensor('sub.Tensor', [this, other], { alpha })
+  sub(other: Operand, options: { alpha?: number } = {}): Tensor {
+    return callTensor('sub.Tensor', [this, other], { alpha: 1, ...options })
   }
   mul(other: Operand): Tensor {
     return callTensor('mul.Tensor', [this, other])
   }
   /** `roundingMode`: `'trunc'`, `'floor'`, or true division. */
-  div(other: Operand, { roundingMode }: { roundingMode?: 'trunc' | 'floor' } = {}): Tensor {
+  div(other: Operand, options: { roundingMode?: 'trunc' | 'floor' } = {}): Tensor {
+    const { roundingMode } = knownOptions('div', options, ['roundingMode'])
     if (roundingMode === undefined) return callTensor('div.Tensor', [this, other])
     return callTensor('div.Tensor_mode', [this, other], { rounding_mode: roundingMode })
   }
@@ -60,11 +62,11 @@ export abstract class TensorOperators extends TensorBase {
   }
 
   // In place; each returns this tensor.
-  add_(other: Operand, { alpha = 1 }: { alpha?: number } = {}): Tensor {
-    return callTensor('add_.Tensor', [this, other], { alpha })
+  add_(other: Operand, options: { alpha?: number } = {}): Tensor {
+    return callTensor('add_.Tensor', [this, other], { alpha: 1, ...options })
   }
-  sub_(other: Operand, { alpha = 1 }: { alpha?: number } = {}): Tensor {
-    return callTensor('sub_.Tensor', [this, other], { alpha })
+  sub_(other: Operand, options: { alpha?: number } = {}): Tensor {
+    return callTensor('sub_.Tensor', [this, other], { alpha: 1, ...options })
   }
   mul_(other: Operand): Tensor {
     return callTensor('mul_.Tensor', [this, other])
@@ -90,24 +92,24 @@ export abstract class TensorOperators extends TensorBase {
   lerp_(end: Tensor, weight: number): Tensor {
     return callTensor('lerp_.Scalar', [this, end, weight])
   }
-  addcmul_(tensor1: Tensor, tensor2: Tensor, { value = 1 }: { value?: number } = {}): Tensor {
-    return callTensor('addcmul_', [this, tensor1, tensor2], { value })
+  addcmul_(tensor1: Tensor, tensor2: Tensor, options: { value?: number } = {}): Tensor {
+    return callTensor('addcmul_', [this, tensor1, tensor2], { value: 1, ...options })
   }
-  addcdiv_(tensor1: Tensor, tensor2: Tensor, { value = 1 }: { value?: number } = {}): Tensor {
-    return callTensor('addcdiv_', [this, tensor1, tensor2], { value })
+  addcdiv_(tensor1: Tensor, tensor2: Tensor, options: { value?: number } = {}): Tensor {
+    return callTensor('addcdiv_', [this, tensor1, tensor2], { value: 1, ...options })
   }
-  normal_(mean = 0, std = 1, { generator }: { generator?: GeneratorLike } = {}): Tensor {
-    return callTensor('normal_', [this, mean, std], { generator })
+  normal_(mean = 0, std = 1, options: { generator?: GeneratorLike } = {}): Tensor {
+    return callTensor('normal_', [this, mean, std], options)
   }
-  uniform_(from = 0, to = 1, { generator }: { generator?: GeneratorLike } = {}): Tensor {
-    return callTensor('uniform_', [this, from, to], { generator })
+  uniform_(from = 0, to = 1, options: { generator?: GeneratorLike } = {}): Tensor {
+    return callTensor('uniform_', [this, from, to], options)
   }
-  bernoulli_(p = 0.5, { generator }: { generator?: GeneratorLike } = {}): Tensor {
-    return callTensor('bernoulli_.float', [this, p], { generator })
+  bernoulli_(p = 0.5, options: { generator?: GeneratorLike } = {}): Tensor {
+    return callTensor('bernoulli_.float', [this, p], options)
   }
   /** Draws integers: the whole range of the dtype, as `tensor.random_()`. */
-  random_({ generator }: { generator?: GeneratorLike } = {}): Tensor {
-    return callTensor('random_', [this], { generator })
+  random_(options: { generator?: GeneratorLike } = {}): Tensor {
+    return callTensor('random_', [this], options)
   }
 
   // Element by element.
@@ -207,49 +209,51 @@ export abstract class TensorOperators extends TensorBase {
   }
 
   // Reductions. Without `dim` over everything.
-  sum(dim: Dims = null, { keepdim = false, dtype }: { keepdim?: boolean; dtype?: DType } = {}): Tensor {
-    if (dim === null) return callTensor('sum', [this], { dtype })
-    return callTensor('sum.dim_IntList', [this, dimList(dim), keepdim], { dtype })
+  sum(dim: Dims = null, options: { keepdim?: boolean; dtype?: DType } = {}): Tensor {
+    const { keepdim = false, ...rest } = options
+    if (dim === null && !keepdim) return callTensor('sum', [this], rest)
+    return callTensor('sum.dim_IntList', [this, dimList(dim), keepdim], rest)
   }
-  mean(dim: Dims = null, { keepdim = false, dtype }: { keepdim?: boolean; dtype?: DType } = {}): Tensor {
-    if (dim === null) return callTensor('mean', [this], { dtype })
-    return callTensor('mean.dim', [this, dimList(dim), keepdim], { dtype })
+  mean(dim: Dims = null, options: { keepdim?: boolean; dtype?: DType } = {}): Tensor {
+    const { keepdim = false, ...rest } = options
+    if (dim === null && !keepdim) return callTensor('mean', [this], rest)
+    return callTensor('mean.dim', [this, dimList(dim), keepdim], rest)
   }
   /** Standard deviation with Bessel's correction. */
-  std(dim: Dims = null, { correction = 1, keepdim = false }: { correction?: number; keepdim?: boolean } = {}): Tensor {
-    return callTensor('std.correction', [this, dimList(dim)], { correction, keepdim })
+  std(dim: Dims = null, options: { correction?: number; keepdim?: boolean } = {}): Tensor {
+    return callTensor('std.correction', [this, dimList(dim)], { correction: 1, ...options })
   }
-  var(dim: Dims = null, { correction = 1, keepdim = false }: { correction?: number; keepdim?: boolean } = {}): Tensor {
-    return callTensor('var.correction', [this, dimList(dim)], { correction, keepdim })
+  var(dim: Dims = null, options: { correction?: number; keepdim?: boolean } = {}): Tensor {
+    return callTensor('var.correction', [this, dimList(dim)], { correction: 1, ...options })
   }
   /** Largest value; with `dim` the pair `[values, indices]`. */
   max(): Tensor
   max(dim: number, options?: { keepdim?: boolean }): [values: Tensor, indices: Tensor]
-  max(dim?: number, { keepdim = false }: { keepdim?: boolean } = {}): Tensor | [Tensor, Tensor] {
+  max(dim?: number, options: { keepdim?: boolean } = {}): Tensor | [Tensor, Tensor] {
     if (dim === undefined) return callTensor('max', [this])
-    return callTensors('max.dim', [this, dim, keepdim]) as [Tensor, Tensor]
+    return callTensors('max.dim', [this, dim], options) as [Tensor, Tensor]
   }
   /** Smallest value; with `dim` the pair `[values, indices]`. */
   min(): Tensor
   min(dim: number, options?: { keepdim?: boolean }): [values: Tensor, indices: Tensor]
-  min(dim?: number, { keepdim = false }: { keepdim?: boolean } = {}): Tensor | [Tensor, Tensor] {
+  min(dim?: number, options: { keepdim?: boolean } = {}): Tensor | [Tensor, Tensor] {
     if (dim === undefined) return callTensor('min', [this])
-    return callTensors('min.dim', [this, dim, keepdim]) as [Tensor, Tensor]
+    return callTensors('min.dim', [this, dim], options) as [Tensor, Tensor]
   }
-  argmax(dim: number | null = null, { keepdim = false }: { keepdim?: boolean } = {}): Tensor {
-    return callTensor('argmax', [this, dim, keepdim])
+  argmax(dim: number | null = null, options: { keepdim?: boolean } = {}): Tensor {
+    return callTensor('argmax', [this, dim], options)
   }
-  argmin(dim: number | null = null, { keepdim = false }: { keepdim?: boolean } = {}): Tensor {
-    return callTensor('argmin', [this, dim, keepdim])
+  argmin(dim: number | null = null, options: { keepdim?: boolean } = {}): Tensor {
+    return callTensor('argmin', [this, dim], options)
   }
   cumsum(dim: number): Tensor {
     return callTensor('cumsum', [this, dim])
   }
-  all(): Tensor {
-    return callTensor('all', [this])
+  all(dim?: number, options: { keepdim?: boolean } = {}): Tensor {
+    return dim === undefined ? callTensor('all', [this]) : callTensor('all.dim', [this, dim], options)
   }
-  any(): Tensor {
-    return callTensor('any', [this])
+  any(dim?: number, options: { keepdim?: boolean } = {}): Tensor {
+    return dim === undefined ? callTensor('any', [this]) : callTensor('any.dim', [this, dim], options)
   }
 
   // Shape.
@@ -295,12 +299,13 @@ export abstract class TensorOperators extends TensorBase {
    * `start`, `end` and `step` along one dimension; negative ends count from the end, too large ones are cut, as in
    * Python.
    */
-  slice({
-    dim = 0,
-    start = null,
-    end = null,
-    step = 1,
-  }: { dim?: number; start?: number | null; end?: number | null; step?: number } = {}): Tensor {
+  slice(options: { dim?: number; start?: number | null; end?: number | null; step?: number } = {}): Tensor {
+    const {
+      dim = 0,
+      start = null,
+      end = null,
+      step = 1,
+    } = knownOptions('slice', options, ['dim', 'start', 'end', 'step'])
     return callTensor('slice.Tensor', [this, dim, start, end, step])
   }
   indexSelect(dim: number, index: Tensor): Tensor {
@@ -332,7 +337,7 @@ export abstract class TensorOperators extends TensorBase {
   /** To a dtype (`'float64'`), a device (`'cuda:0'`), or both. The same tensor where nothing changes, as in Python. */
   to(target: DType | (string & {}) | { dtype?: DType; device?: string }): Tensor {
     if (typeof target === 'string') return this.to(isDType(target) ? { dtype: target } : { device: target })
-    const { dtype, device } = target
+    const { dtype, device } = knownOptions('to', target, ['dtype', 'device'])
     if (device === undefined) return callTensor('to.dtype', [this, dtype ?? this.dtype])
     return callTensor('to.device', [this, device, dtype ?? this.dtype])
   }

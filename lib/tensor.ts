@@ -6,6 +6,7 @@ import type { TensorHandle } from './contract.js'
 import { isComplex } from './dtype.js'
 import { indexPut, indexTensor, type Index } from './indexing.js'
 import { addon } from './native.js'
+import { knownOptions } from './options.js'
 import { formatTensor } from './print.js'
 import { refuseValueWhileRecording } from './recording.js'
 import { TensorOperators } from './tensor-operators.js'
@@ -46,7 +47,8 @@ export class Tensor extends TensorOperators {
    * Computes the gradients of the leaves that this tensor depends on and adds them to their `grad`. `gradient` is
    * needed unless this tensor has one element; `retainGraph` keeps the graph for a second pass.
    */
-  backward({ gradient = null, retainGraph = false }: { gradient?: Tensor | null; retainGraph?: boolean } = {}): void {
+  backward(options: { gradient?: Tensor | null; retainGraph?: boolean } = {}): void {
+    const { gradient = null, retainGraph = false } = knownOptions('backward', options, ['gradient', 'retainGraph'])
     refuseValueWhileRecording('backward()')
     call('_backward', [this, [], gradient, retainGraph])
   }
@@ -83,11 +85,8 @@ export class Tensor extends TensorOperators {
   /**
    * `this[indices] = value`; with `accumulate` values are added, also where an index occurs twice. Returns this tensor.
    */
-  indexPut_(
-    indices: readonly Index[],
-    value: Tensor | number,
-    { accumulate = false }: { accumulate?: boolean } = {},
-  ): this {
+  indexPut_(indices: readonly Index[], value: Tensor | number, options: { accumulate?: boolean } = {}): this {
+    const { accumulate = false } = knownOptions('indexPut_', options, ['accumulate'])
     indexPut(this, indices, value, accumulate)
     return this
   }

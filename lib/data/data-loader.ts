@@ -1,5 +1,6 @@
 import { TorchkeepError } from '../../src/format/errors.js'
 import { empty, randperm, stack, tensor } from '../creation.js'
+import { knownOptions } from '../options.js'
 import { Generator } from '../random.js'
 import { scope } from '../scope.js'
 import type { Tensor } from '../tensor.js'
@@ -25,8 +26,10 @@ export class DataLoader {
 
   constructor(
     readonly dataset: Dataset,
-    { batchSize = 1, shuffle = false, dropLast = false, generator }: DataLoaderOptions = {},
+    options: DataLoaderOptions = {},
   ) {
+    const names = ['batchSize', 'shuffle', 'dropLast', 'generator'] as const
+    const { batchSize = 1, shuffle = false, dropLast = false, generator } = knownOptions('DataLoader', options, names)
     if (!Number.isSafeInteger(batchSize) || batchSize < 1) {
       throw new TorchkeepError(
         'ERR_INVALID_ARGUMENT',

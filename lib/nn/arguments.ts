@@ -10,6 +10,9 @@ export interface FactoryOptions {
   dtype?: DType
 }
 
+/** The names of {@link FactoryOptions}. */
+export const factoryNames = ['device', 'dtype'] as const
+
 /** Refuses what is no count. */
 export function checkCount(name: string, value: number, smallest = 0): void {
   if (Number.isSafeInteger(value) && value >= smallest) return

@@ -1,7 +1,8 @@
 import { TorchkeepError } from '../../src/format/errors.js'
 import { ones, tensor, zeros } from '../creation.js'
+import { knownOptions } from '../options.js'
 import type { Tensor } from '../tensor.js'
-import { checkCount, type FactoryOptions } from './arguments.js'
+import { checkCount, factoryNames, type FactoryOptions } from './arguments.js'
 import { batchNorm } from './functional.js'
 import { Module } from './module.js'
 import { Parameter } from './parameter.js'
@@ -28,9 +29,12 @@ export class BatchNorm2d extends Module {
 
   constructor(
     readonly numFeatures: number,
-    { eps = 1e-5, momentum = 0.1, affine = true, trackRunningStats = true, ...factory }: BatchNormModuleOptions = {},
+    options: BatchNormModuleOptions = {},
   ) {
     super()
+    const names = ['eps', 'momentum', 'affine', 'trackRunningStats', ...factoryNames] as const
+    const given = knownOptions('BatchNorm2d', options, names)
+    const { eps = 1e-5, momentum = 0.1, affine = true, trackRunningStats = true, ...factory } = given
     checkCount('numFeatures', numFeatures)
     this.eps = eps
     this.momentum = momentum

@@ -1,8 +1,9 @@
 import { TorchkeepError } from '../../src/format/errors.js'
 import { empty } from '../creation.js'
+import { knownOptions } from '../options.js'
 import type { Tensor } from '../tensor.js'
-import { checkCount, type FactoryOptions } from './arguments.js'
-import { conv2d, type Conv2dOptions, type Pair } from './functional.js'
+import { checkCount, factoryNames, type FactoryOptions } from './arguments.js'
+import { conv2d, conv2dNames, type Conv2dOptions, type Pair } from './functional.js'
 import { kaimingUniform_ } from './init.js'
 import { resetBias } from './linear.js'
 import { Module } from './module.js'
@@ -21,9 +22,11 @@ export class Conv2d extends Module {
     readonly inChannels: number,
     readonly outChannels: number,
     readonly kernelSize: Pair,
-    { bias = true, device, dtype, ...options }: { bias?: boolean } & Conv2dOptions & FactoryOptions = {},
+    given: { bias?: boolean } & Conv2dOptions & FactoryOptions = {},
   ) {
     super()
+    const names = ['bias', ...conv2dNames, ...factoryNames] as const
+    const { bias = true, device, dtype, ...options } = knownOptions('Conv2d', given, names)
     const { groups = 1 } = options
     checkCount('inChannels', inChannels)
     checkCount('outChannels', outChannels)

@@ -1,8 +1,9 @@
 import { TorchkeepError } from '../../src/format/errors.js'
 import { empty } from '../creation.js'
 import { noGrad } from '../grad-mode.js'
+import { knownOptions } from '../options.js'
 import type { Tensor } from '../tensor.js'
-import { checkCount, type FactoryOptions } from './arguments.js'
+import { checkCount, factoryNames, type FactoryOptions } from './arguments.js'
 import { embedding } from './functional.js'
 import { normal_ } from './init.js'
 import { Module } from './module.js'
@@ -18,9 +19,10 @@ export class Embedding extends Module {
   constructor(
     readonly numEmbeddings: number,
     readonly embeddingDim: number,
-    { paddingIdx = null, ...factory }: { paddingIdx?: number | null } & FactoryOptions = {},
+    options: { paddingIdx?: number | null } & FactoryOptions = {},
   ) {
     super()
+    const { paddingIdx = null, ...factory } = knownOptions('Embedding', options, ['paddingIdx', ...factoryNames])
     checkCount('numEmbeddings', numEmbeddings)
     checkCount('embeddingDim', embeddingDim)
     if (

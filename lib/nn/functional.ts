@@ -1,6 +1,7 @@
 /** `torch.nn.functional`: what the modules of this folder compute, for use without a module. */
 import { TorchkeepError } from '../../src/format/errors.js'
 import { callTensor } from '../call.js'
+import { knownOptions } from '../options.js'
 import { activeRecorder } from '../recording.js'
 import type { Tensor } from '../tensor.js'
 
@@ -26,13 +27,12 @@ export interface Conv2dOptions {
   groups?: number
 }
 
+/** The names of {@link Conv2dOptions}. */
+export const conv2dNames = ['stride', 'padding', 'dilation', 'groups'] as const
+
 /** Input [N, C, H, W], weight [out, C / groups, kH, kW]. */
-export function conv2d(
-  input: Tensor,
-  weight: Tensor,
-  bias: Tensor | null = null,
-  { stride = 1, padding = 0, dilation = 1, groups = 1 }: Conv2dOptions = {},
-): Tensor {
+export function conv2d(input: Tensor, weight: Tensor, bias: Tensor | null = null, options: Conv2dOptions = {}): Tensor {
+  const { stride = 1, padding = 0, dilation = 1, groups = 1 } = knownOptions('conv2d', options, conv2dNames)
   const isNamed = typeof padding === 'string'
   return callTensor(isNamed ? 'conv2d.padding' : 'conv2d', [
     input,
@@ -46,11 +46,8 @@ export function conv2d(
 }
 
 /** Rows of `weight` [count, dim] by index; the row `paddingIdx` gets no gradient. */
-export function embedding(
-  input: Tensor,
-  weight: Tensor,
-  { paddingIdx = null }: { paddingIdx?: number | null } = {},
-): Tensor {
+export function embedding(input: Tensor, weight: Tensor, options: { paddingIdx?: number | null } = {}): Tensor {
+  const { paddingIdx = null } = knownOptions('embedding', options, ['paddingIdx'])
   const rows = weight.size(0)
   if (paddingIdx !== null && (paddingIdx < -rows || paddingIdx >= rows)) {
     throw new TorchkeepError('ERR_INVALID_ARGUMENT', `paddingIdx is ${paddingIdx}, expected one of the ${rows} rows`)
@@ -73,8 +70,10 @@ export function batchNorm(
   input: Tensor,
   runningMean: Tensor | null,
   runningVar: Tensor | null,
-  { weight = null, bias = null, training = false, momentum = 0.1, eps = 1e-5 }: BatchNormOptions = {},
+  options: BatchNormOptions = {},
 ): Tensor {
+  const given = knownOptions('batchNorm', options, ['weight', 'bias', 'training', 'momentum', 'eps'])
+  const { weight = null, bias = null, training = false, momentum = 0.1, eps = 1e-5 } = given
   if (training) checkBatchSize(input.shape)
   // torch.export records with cuDNN off; the executor turns it on for a session on CUDA.
   const cudnnEnabled = activeRecorder() === null
@@ -90,8 +89,8 @@ function checkBatchSize(sizes: readonly number[]): void {
   )
 }
 
-export const relu = (input: Tensor, { inplace = false }: { inplace?: boolean } = {}): Tensor =>
-  inplace ? input.relu_() : input.relu()
+export const relu = (input: Tensor, options: { inplace?: boolean } = {}): Tensor =>
+  knownOptions('relu', options, ['inplace']).inplace === true ? input.relu_() : input.relu()
 
 export interface MaxPool2dOptions {
   /** The kernel's size unless told. */
@@ -102,17 +101,19 @@ export interface MaxPool2dOptions {
   ceilMode?: boolean
 }
 
-export const maxPool2d = (
-  input: Tensor,
-  kernelSize: Pair,
-  { stride = kernelSize, padding = 0, dilation = 1, ceilMode = false }: MaxPool2dOptions = {},
-): Tensor => callTensor('max_pool2d', [input, pair(kernelSize), pair(stride), pair(padding), pair(dilation), ceilMode])
+/** The names of {@link MaxPool2dOptions}. */
+export const maxPool2dNames = ['stride', 'padding', 'dilation', 'ceilMode'] as const
+
+export function maxPool2d(input: Tensor, kernelSize: Pair, options: MaxPool2dOptions = {}): Tensor {
+  const given = knownOptions('maxPool2d', options, maxPool2dNames)
+  const { stride = kernelSize, padding = 0, dilation = 1, ceilMode = false } = given
+  const sizes = [pair(kernelSize), pair(stride), pair(padding), pair(dilation)]
+  return callTensor('max_pool2d', [input, ...sizes, ceilMode])
+}
 
 /** Sets each value to 0 with probability `p` in training and scales the rest by 1 / (1 - p). */
-export function dropout(
-  input: Tensor,
-  { p = 0.5, training = true, inplace = false }: { p?: number; training?: boolean; inplace?: boolean } = {},
-): Tensor {
+export function dropout(input: Tensor, options: { p?: number; training?: boolean; inplace?: boolean } = {}): Tensor {
+  const { p = 0.5, training = true, inplace = false } = knownOptions('dropout', options, ['p', 'training', 'inplace'])
   checkProbability(p)
   return callTensor(inplace ? 'dropout_' : 'dropout', [input, p, training])
 }
@@ -131,7 +132,8 @@ export const logSoftmax = (input: Tensor, dim: number): Tensor => input.logSoftm
  * Mean (or sum) of squared differences. PyTorch broadcasts unequal shapes with a warning; here they are refused, as the
  * result is rarely meant.
  */
-export function mseLoss(input: Tensor, target: Tensor, { reduction = 'mean' }: { reduction?: Reduction } = {}): Tensor {
+export function mseLoss(input: Tensor, target: Tensor, options: { reduction?: Reduction } = {}): Tensor {
+  const { reduction = 'mean' } = knownOptions('mseLoss', options, ['reduction'])
   const [inputSizes, targetSizes] = [input.shape.join(', '), target.shape.join(', ')]
   if (inputSizes !== targetSizes) {
     throw new TorchkeepError(
@@ -154,13 +156,21 @@ export interface CrossEntropyOptions {
   labelSmoothing?: number
 }
 
+/** The names of {@link CrossEntropyOptions}. */
+export const crossEntropyNames = ['weight', 'ignoreIndex', 'reduction', 'labelSmoothing'] as const
+
 /** Input: scores [N, classes, ...]; target: class numbers (int64) [N, ...] or probabilities of the input's shape. */
-export const crossEntropy = (
-  input: Tensor,
-  target: Tensor,
-  { weight = null, ignoreIndex = -100, reduction = 'mean', labelSmoothing = 0 }: CrossEntropyOptions = {},
-): Tensor =>
-  callTensor('cross_entropy_loss', [input, target, weight, reductionNumber(reduction), ignoreIndex, labelSmoothing])
+export function crossEntropy(input: Tensor, target: Tensor, options: CrossEntropyOptions = {}): Tensor {
+  const given = knownOptions('crossEntropy', options, crossEntropyNames)
+  const { weight = null, ignoreIndex = -100, reduction = 'mean', labelSmoothing = 0 } = given
+  const settings = [reductionNumber(reduction), ignoreIndex, labelSmoothing]
+  return callTensor('cross_entropy_loss', [input, target, weight, ...settings])
+}
+
+/** Refuses what is no reduction. */
+export function checkReduction(reduction: Reduction): void {
+  reductionNumber(reduction)
+}
 
 /** The operators take the reduction as its position. */
 function reductionNumber(reduction: Reduction): number {

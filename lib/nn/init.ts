@@ -5,25 +5,26 @@
 import { TorchkeepError } from '../../src/format/errors.js'
 import type { GeneratorLike } from '../call.js'
 import { noGrad } from '../grad-mode.js'
+import { knownOptions } from '../options.js'
 import type { Tensor } from '../tensor.js'
 
 /** Which fan a Kaiming initialisation preserves. */
 export type FanMode = 'fan_in' | 'fan_out'
 
+const linearFunctions = [
+  'linear',
+  'conv1d',
+  'conv2d',
+  'conv3d',
+  'conv_transpose1d',
+  'conv_transpose2d',
+  'conv_transpose3d',
+] as const
+
+const nonlinearFunctions = ['sigmoid', 'tanh', 'relu', 'leaky_relu', 'selu'] as const
+
 /** The functions that {@link calculateGain} knows, by PyTorch's names. */
-export type Nonlinearity =
-  | 'linear'
-  | 'conv1d'
-  | 'conv2d'
-  | 'conv3d'
-  | 'conv_transpose1d'
-  | 'conv_transpose2d'
-  | 'conv_transpose3d'
-  | 'sigmoid'
-  | 'tanh'
-  | 'relu'
-  | 'leaky_relu'
-  | 'selu'
+export type Nonlinearity = (typeof linearFunctions)[number] | (typeof nonlinearFunctions)[number]
 
 interface Draw {
   /** The default generator unless told. */
@@ -50,7 +51,8 @@ export const ones_ = (tensor: Tensor): Tensor => constant_(tensor, 1)
 export const zeros_ = (tensor: Tensor): Tensor => noGrad(() => tensor.zero_())
 
 /** Glorot's uniform initialisation. */
-export function xavierUniform_(tensor: Tensor, { gain = 1, ...draw }: { gain?: number } & Draw = {}): Tensor {
+export function xavierUniform_(tensor: Tensor, options: { gain?: number } & Draw = {}): Tensor {
+  const { gain = 1, ...draw } = knownOptions('xavierUniform_', options, ['gain', 'generator'])
   const [fanIn, fanOut] = calculateFanInAndFanOut(tensor)
   const std = gain * Math.sqrt(2 / (fanIn + fanOut))
   const bound = Math.sqrt(3) * std
@@ -58,7 +60,8 @@ export function xavierUniform_(tensor: Tensor, { gain = 1, ...draw }: { gain?: n
 }
 
 /** Glorot's normal initialisation. */
-export function xavierNormal_(tensor: Tensor, { gain = 1, ...draw }: { gain?: number } & Draw = {}): Tensor {
+export function xavierNormal_(tensor: Tensor, options: { gain?: number } & Draw = {}): Tensor {
+  const { gain = 1, ...draw } = knownOptions('xavierNormal_', options, ['gain', 'generator'])
   const [fanIn, fanOut] = calculateFanInAndFanOut(tensor)
   return normal_(tensor, 0, gain * Math.sqrt(2 / (fanIn + fanOut)), draw)
 }
@@ -76,13 +79,17 @@ export function kaimingNormal_(tensor: Tensor, options: KaimingOptions = {}): Te
   return normal_(tensor, 0, kaimingStd(tensor, options), options)
 }
 
-function kaimingStd(tensor: Tensor, { a = 0, mode = 'fan_in', nonlinearity = 'leaky_relu' }: KaimingOptions): number {
+function kaimingStd(tensor: Tensor, options: KaimingOptions): number {
+  const given = knownOptions('A Kaiming initialisation', options, ['a', 'mode', 'nonlinearity', 'generator'])
+  const { a = 0, mode = 'fan_in', nonlinearity = 'leaky_relu' } = given
+  refuseOther('mode', mode, ['fan_in', 'fan_out'])
   const [fanIn, fanOut] = calculateFanInAndFanOut(tensor)
   return calculateGain(nonlinearity, a) / Math.sqrt(mode === 'fan_in' ? fanIn : fanOut)
 }
 
 /** How much a function shrinks the spread of its inputs; `negativeSlope` is for `'leaky_relu'`. */
 export function calculateGain(nonlinearity: Nonlinearity, negativeSlope = 0.01): number {
+  refuseOther('nonlinearity', nonlinearity, [...linearFunctions, ...nonlinearFunctions])
   if (nonlinearity === 'tanh') return 5 / 3
   if (nonlinearity === 'relu') return Math.sqrt(2)
   if (nonlinearity === 'leaky_relu') return Math.sqrt(2 / (1 + negativeSlope * negativeSlope))
@@ -100,6 +107,11 @@ export function calculateFanInAndFanOut(tensor: Tensor): [fanIn: number, fanOut:
   }
   const receptiveField = kernel.reduce((product, size) => product * size, 1)
   return [inputs * receptiveField, outputs * receptiveField]
+}
+
+function refuseOther<T extends string>(what: string, found: T, expected: readonly T[]): void {
+  if (expected.includes(found)) return
+  throw new TorchkeepError('ERR_INVALID_ARGUMENT', `Unknown ${what} '${found}', expected one of ${expected.join(', ')}`)
 }
 
 const given = ({ generator }: Draw): { generator?: GeneratorLike } => (generator === undefined ? {} : { generator })

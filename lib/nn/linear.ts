@@ -1,6 +1,7 @@
 import { empty } from '../creation.js'
+import { knownOptions } from '../options.js'
 import type { Tensor } from '../tensor.js'
-import { checkCount, type FactoryOptions } from './arguments.js'
+import { checkCount, factoryNames, type FactoryOptions } from './arguments.js'
 import { linear } from './functional.js'
 import { calculateFanInAndFanOut, kaimingUniform_, uniform_ } from './init.js'
 import { Module } from './module.js'
@@ -17,9 +18,10 @@ export class Linear extends Module {
   constructor(
     readonly inFeatures: number,
     readonly outFeatures: number,
-    { bias = true, ...factory }: { bias?: boolean } & FactoryOptions = {},
+    options: { bias?: boolean } & FactoryOptions = {},
   ) {
     super()
+    const { bias = true, ...factory } = knownOptions('Linear', options, ['bias', ...factoryNames])
     checkCount('inFeatures', inFeatures)
     checkCount('outFeatures', outFeatures)
     this.weight = new Parameter(empty([outFeatures, inFeatures], factory))

@@ -1,7 +1,15 @@
 /** Losses as modules. */
+import { knownOptions } from '../options.js'
 import { keep } from '../scope.js'
 import type { Tensor } from '../tensor.js'
-import { crossEntropy, mseLoss, type CrossEntropyOptions, type Reduction } from './functional.js'
+import {
+  checkReduction,
+  crossEntropy,
+  crossEntropyNames,
+  mseLoss,
+  type CrossEntropyOptions,
+  type Reduction,
+} from './functional.js'
 import { Module } from './module.js'
 
 /** Mean of squared differences. Input and target have the same shape. */
@@ -9,8 +17,10 @@ export class MSELoss extends Module {
   static readonly pythonName: string = 'torch.nn.modules.loss.MSELoss'
   readonly reduction: Reduction
 
-  constructor({ reduction = 'mean' }: { reduction?: Reduction } = {}) {
+  constructor(options: { reduction?: Reduction } = {}) {
     super()
+    const { reduction = 'mean' } = knownOptions('MSELoss', options, ['reduction'])
+    checkReduction(reduction)
     this.reduction = reduction
   }
 
@@ -24,8 +34,10 @@ export class CrossEntropyLoss extends Module {
   static readonly pythonName: string = 'torch.nn.modules.loss.CrossEntropyLoss'
   readonly options: Omit<CrossEntropyOptions, 'weight'>
 
-  constructor({ weight = null, ...options }: CrossEntropyOptions = {}) {
+  constructor(given: CrossEntropyOptions = {}) {
     super()
+    const { weight = null, ...options } = knownOptions('CrossEntropyLoss', given, crossEntropyNames)
+    if (options.reduction !== undefined) checkReduction(options.reduction)
     this.options = options
     this.registerBuffer('weight', weight === null ? null : keep(weight))
   }

@@ -4,6 +4,7 @@ import { TorchkeepError } from '../../src/format/errors.js'
 import { call } from '../call.js'
 import { isDType, isFloatingPoint, type DType } from '../dtype.js'
 import { noGrad } from '../grad-mode.js'
+import { knownOptions } from '../options.js'
 import { activeRecorder } from '../recording.js'
 import { keep } from '../scope.js'
 import type { Tensor } from '../tensor.js'
@@ -62,7 +63,8 @@ export abstract class Module {
    * Adds a tensor that is part of the state but not learned; not `persistent`: left out of the state dict. Also
    * replaces one.
    */
-  registerBuffer(name: string, tensor: Tensor | null, { persistent = true }: { persistent?: boolean } = {}): void {
+  registerBuffer(name: string, tensor: Tensor | null, options: { persistent?: boolean } = {}): void {
+    const { persistent = true } = knownOptions('registerBuffer', options, ['persistent'])
     checkName(name)
     if (tensor !== null) keep(tensor)
     this.#buffers.set(name, { tensor, persistent })
@@ -172,7 +174,8 @@ export abstract class Module {
    * unexpected names, shapes and (when strict) dtypes are reported together in one `ERR_CHECKPOINT_INCOMPATIBLE`. Not
    * strict: names may be missing or unexpected and dtypes are converted; the report is returned.
    */
-  loadStateDict(dict: StateDictLike, { strict = true }: { strict?: boolean } = {}): LoadReport {
+  loadStateDict(dict: StateDictLike, options: { strict?: boolean } = {}): LoadReport {
+    const { strict = true } = knownOptions('loadStateDict', options, ['strict'])
     return loadStateDict(this, dict, strict)
   }
 

@@ -1,6 +1,15 @@
 /** Modules without parameters. */
+import { knownOptions } from '../options.js'
 import type { Tensor } from '../tensor.js'
-import { checkProbability, dropout, maxPool2d, relu, type MaxPool2dOptions, type Pair } from './functional.js'
+import {
+  checkProbability,
+  dropout,
+  maxPool2d,
+  maxPool2dNames,
+  relu,
+  type MaxPool2dOptions,
+  type Pair,
+} from './functional.js'
 import { Module } from './module.js'
 
 /** `max(x, 0)`. */
@@ -8,9 +17,9 @@ export class ReLU extends Module {
   static readonly pythonName: string = 'torch.nn.modules.activation.ReLU'
   readonly inplace: boolean
 
-  constructor({ inplace = false }: { inplace?: boolean } = {}) {
+  constructor(options: { inplace?: boolean } = {}) {
     super()
-    this.inplace = inplace
+    this.inplace = knownOptions('ReLU', options, ['inplace']).inplace ?? false
   }
 
   override forward(input: Tensor): Tensor {
@@ -27,6 +36,7 @@ export class MaxPool2d extends Module {
     readonly options: MaxPool2dOptions = {},
   ) {
     super()
+    knownOptions('MaxPool2d', options, maxPool2dNames)
   }
 
   override forward(input: Tensor): Tensor {
@@ -41,11 +51,11 @@ export class Dropout extends Module {
 
   constructor(
     readonly p = 0.5,
-    { inplace = false }: { inplace?: boolean } = {},
+    options: { inplace?: boolean } = {},
   ) {
     super()
     checkProbability(p)
-    this.inplace = inplace
+    this.inplace = knownOptions('Dropout', options, ['inplace']).inplace ?? false
   }
 
   override forward(input: Tensor): Tensor {

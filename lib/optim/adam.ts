@@ -1,6 +1,7 @@
 import { TorchkeepError } from '../../src/format/errors.js'
 import { tensor, zerosLike } from '../creation.js'
 import type { Parameter } from '../nn/parameter.js'
+import { knownOptions } from '../options.js'
 import type { Tensor } from '../tensor.js'
 import { checkNonNegative } from './checks.js'
 import { Optimizer, type OptimizerName, type ParamGroup, type ParamGroupOptions } from './optimizer.js'
@@ -32,6 +33,7 @@ export class Adam extends Optimizer {
     options: AdamOptions = {},
     decoupledWeightDecay = false,
   ) {
+    const names = ['lr', 'betas', 'eps', 'weightDecay', 'amsgrad', 'maximize', 'fused'] as const
     const {
       lr = 1e-3,
       betas = [0.9, 0.999],
@@ -40,7 +42,7 @@ export class Adam extends Optimizer {
       amsgrad = false,
       maximize = false,
       fused = null,
-    } = options
+    } = knownOptions(decoupledWeightDecay ? 'AdamW' : 'Adam', options, names)
     const rest = { foreach: null, capturable: false, differentiable: false, fused, decoupledWeightDecay }
     super(params, { lr, betas, eps, weightDecay, amsgrad, maximize, ...rest })
   }
@@ -108,11 +110,8 @@ export class Adam extends Optimizer {
 export class AdamW extends Adam {
   override readonly name = 'AdamW'
 
-  constructor(
-    params: readonly Parameter[] | readonly ParamGroupOptions[],
-    { weightDecay = 1e-2, ...options }: AdamOptions = {},
-  ) {
-    super(params, { weightDecay, ...options }, true)
+  constructor(params: readonly Parameter[] | readonly ParamGroupOptions[], options: AdamOptions = {}) {
+    super(params, { ...options, weightDecay: options.weightDecay ?? 1e-2 }, true)
   }
   /** As in Python: a state dict of Adam that AdamW loads decays the weights from then on. */
   protected override get fixedOptions(): { decoupledWeightDecay: true } {

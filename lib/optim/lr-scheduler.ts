@@ -1,6 +1,7 @@
 /** `torch.optim.lr_scheduler`. */
 import { TorchkeepError } from '../../src/format/errors.js'
 import { PyFloat } from '../../src/format/values.js'
+import { knownOptions } from '../options.js'
 import type { ParamGroup } from './optimizer.js'
 
 export interface StepLROptions {
@@ -20,7 +21,8 @@ export class StepLR {
   #lastLr: number[]
   readonly #optimizer: { readonly paramGroups: readonly ParamGroup[] }
 
-  constructor(optimizer: { readonly paramGroups: readonly ParamGroup[] }, { stepSize, gamma = 0.1 }: StepLROptions) {
+  constructor(optimizer: { readonly paramGroups: readonly ParamGroup[] }, options: StepLROptions) {
+    const { stepSize, gamma = 0.1 } = knownOptions('StepLR', options, ['stepSize', 'gamma'])
     if (!Number.isSafeInteger(stepSize) || stepSize < 1) {
       throw new TorchkeepError(
         'ERR_INVALID_ARGUMENT',

@@ -3,6 +3,7 @@ import { TorchkeepError } from '../../src/format/errors.js'
 import type { OptimizerSpec } from '../contract.js'
 import { noGrad } from '../grad-mode.js'
 import { Parameter } from '../nn/parameter.js'
+import { knownOptions } from '../options.js'
 import { keep, scope } from '../scope.js'
 import type { Tensor } from '../tensor.js'
 import { copyFor, readGroups, readState, snakeCase, toPython, type StateKeys } from './state-dict.js'
@@ -50,6 +51,8 @@ export abstract class Optimizer {
     this.paramGroups = groups.map(
       (group) => ({ ...defined(group), ...missing(group, defaults), params: [...group.params] }) as ParamGroup,
     )
+    const names = ['params', 'initialLr', ...Object.keys(defaults)]
+    groups.forEach((group, i) => knownOptions(`Parameter group ${i}`, group, names))
     this.#checkUnique()
     for (const group of this.paramGroups) this.check(group)
   }

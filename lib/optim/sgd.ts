@@ -1,5 +1,6 @@
 import { TorchkeepError } from '../../src/format/errors.js'
 import type { Parameter } from '../nn/parameter.js'
+import { knownOptions } from '../options.js'
 import type { Tensor } from '../tensor.js'
 import { checkNonNegative } from './checks.js'
 import type { StateKeys } from './state-dict.js'
@@ -22,9 +23,9 @@ export interface SGDOptions {
 export class SGD extends Optimizer {
   override readonly name = 'SGD'
 
-  constructor(
-    params: readonly Parameter[] | readonly ParamGroupOptions[],
-    {
+  constructor(params: readonly Parameter[] | readonly ParamGroupOptions[], options: SGDOptions = {}) {
+    const names = ['lr', 'momentum', 'dampening', 'weightDecay', 'nesterov', 'maximize', 'fused'] as const
+    const {
       lr = 1e-3,
       momentum = 0,
       dampening = 0,
@@ -32,8 +33,7 @@ export class SGD extends Optimizer {
       nesterov = false,
       maximize = false,
       fused = null,
-    }: SGDOptions = {},
-  ) {
+    } = knownOptions('SGD', options, names)
     super(params, {
       lr,
       momentum,

@@ -81,6 +81,31 @@ describe('tensor()', () => {
     assert.throws(() => tensor([{ re: 1, im: 1 }], { dtype: 'float32' }), refused(/no float32/))
   })
 
+  it('refuses what is no value', () => {
+    const refused = { code: 'ERR_INVALID_ARGUMENT', message: /is no number/ }
+    const unset: unknown[] = [1]
+    unset[2] = 3
+    const values: unknown[] = [undefined, null, '1', [1, undefined], unset, [new Date()], [{ re: 1 }], [() => 1]]
+    for (const value of [...values, [Symbol('x')], [new Float32Array(2)], tensor(1), new Map()]) {
+      assert.throws(() => tensor(value as number), refused)
+      assert.throws(() => tensor(value as number, { dtype: 'float32' }), refused)
+    }
+  })
+
+  it('refuses values of a typed array that an integer dtype cannot hold', () => {
+    const refused = { code: 'ERR_INVALID_ARGUMENT', message: /at position 1 is no/ }
+    assert.throws(() => tensor(new Int32Array([1, 300]), { dtype: 'uint8' }), refused)
+    assert.throws(() => tensor(new Float32Array([1, 1.5]), { dtype: 'int64' }), refused)
+    assert.throws(() => tensor(new Float32Array([1, NaN]), { dtype: 'int64' }), refused)
+    assert.throws(() => tensor(new BigInt64Array([1n, 2n ** 40n]), { dtype: 'int32' }), refused)
+    assert.deepEqual(tensor(new Float64Array([-1, 2]), { dtype: 'int8' }).tolist(), [-1, 2])
+  })
+
+  it('takes NaN for true and a boolean among bigints for an integer, as Python does', () => {
+    assert.deepEqual(tensor([NaN, 0, -0, 2], { dtype: 'bool' }).tolist(), [true, false, false, true])
+    assert.equal(tensor([1n, true]).dtype, 'int64')
+  })
+
   it('refuses ragged arrays, wrong shapes and unknown dtypes', () => {
     assert.throws(() => tensor([[1, 2], [3]]), refused(/ragged: element 1 has shape \[1\], expected \[2\]/))
     assert.throws(() => tensor(new Float32Array(5), { shape: [2, 3] }), refused(/\[2, 3\] does not fit 5 values/))
@@ -110,6 +135,15 @@ describe('Tensor', () => {
       ],
     )
     assert.equal(inspect(tensor([1, 2.5])), 'tensor([1.0000, 2.5000])')
+  })
+
+  it('keeps the dimensions of a reduction over all of them', () => {
+    const x = tensor([[1, 2, 3]])
+    for (const whole of [x.sum(null, { keepdim: true }), x.mean(null, { keepdim: true }).mul(3)]) {
+      assert.deepEqual(whole.tolist(), [[6]])
+    }
+    assert.deepEqual(x.gt(1).all(0).tolist(), [false, true, true])
+    assert.deepEqual(x.gt(1).any(1, { keepdim: true }).tolist(), [[true]])
   })
 
   it('returns itself from operators in place', () => {
