@@ -151,6 +151,8 @@ export class PickleWriter {
   #plainObject(value: Record<string, unknown>): void {
     this.emit.op(opcode.EMPTY_DICT)
     this.#memo.set(value, this.emit.put())
+    const symbol = Object.getOwnPropertySymbols(value)[0]
+    if (symbol !== undefined) this.#refuse(`the key ${String(symbol)} has no counterpart in Python`)
     this.#setItems(new Map(Object.entries(value)), true)
   }
 

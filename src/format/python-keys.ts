@@ -1,10 +1,12 @@
 /** Python's rules for dict keys and set members, which JavaScript's Map and Set do not share. */
 import { ByteArray, PyFloat, Tuple } from './values.js'
+import { isPlainObject } from './walk.js'
 
 /** Whether Python could hash the value: lists, dicts, sets and bytearrays cannot be keys. */
 export function isHashable(key: unknown): boolean {
   if (key instanceof Tuple) return key.every((item) => item instanceof Tuple || isHashable(item))
-  return !(Array.isArray(key) || key instanceof Map || key instanceof Set || key instanceof ByteArray)
+  if (Array.isArray(key) || key instanceof Map || key instanceof Set || key instanceof ByteArray) return false
+  return !(typeof key === 'object' && key !== null && isPlainObject(key))
 }
 
 /** A key in `container` that Python takes for the same as `key` although JavaScript does not (`1`, `True` and `1.0` are one key), or undefined. */

@@ -179,6 +179,8 @@ print(v['a'].shape[0], v['a'][-1].item(), v['b'].tolist(), len(zipfile.ZipFile('
     ['undefined', { a: [undefined] }, /\["a"\]\[0\]: a value of type undefined/],
     ['a function', [() => 1], /type function/],
     ['a symbol', { a: Symbol('x') }, /type symbol/],
+    ['a symbol as a key', { a: { [Symbol('x')]: 1 } }, /\["a"\]: the key Symbol\(x\) has no counterpart/],
+    ['an object as a key', new Map([[{}, 1]]), /cannot be the key of a dict/],
     ['a Date', { when: new Date() }, /\["when"\]: an object of class Date/],
     ['a Float32Array', { a: new Float32Array(1) }, /Float32Array is neither bytes .* nor a tensor/],
     ['an int of 256 bytes', 2n ** 2040n, /more than 255 bytes/],
