@@ -1,8 +1,17 @@
 /** `publish`: at every instant the old file or the new one, whole. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { type FileHandle, open, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -42,6 +51,30 @@ describe('checkpoint store', () => {
     assert.equal(readFileSync(path, 'utf8'), 'two')
     assert.deepEqual(names(), ['latest.pth'])
     assert.deepEqual(calls, ['syncFile', 'rename', 'syncFolder'])
+  })
+
+  it('really flushes the temporary file before the rename, and the folder after it', async function () {
+    if (process.platform !== 'linux') {
+      console.log('      skipped: needs /proc to tell which file a descriptor is')
+      this.skip()
+    }
+    const handle = await open(folder, 'r')
+    const prototype = Object.getPrototypeOf(handle) as FileHandle
+    await handle.close()
+    const flushed: string[] = []
+    const sync = prototype.sync
+    prototype.sync = function (this: FileHandle) {
+      flushed.push(`${readlinkSync(`/proc/self/fd/${this.fd}`)} with ${names().join()}`)
+      return sync.call(this)
+    }
+    try {
+      await publish(path, write('one'))
+    } finally {
+      prototype.sync = sync
+    }
+    const [temporary, ...rest] = flushed
+    assert.match(temporary ?? '', /^(.*\/\.torchkeep-tmp-\S+) with \.torchkeep-tmp-\S+$/)
+    assert.deepEqual(rest, [`${realpathSync(folder)} with latest.pth`])
   })
 
   for (const step of ['write', 'syncFile', 'rename'] as const) {
