@@ -31,6 +31,7 @@ import { TorchkeepError } from './format/errors.js'
  * @throws TorchkeepError `ERR_INVALID_ARGUMENT` naming the place of what cannot be saved; `ERR_CHECKPOINT_WRITE`.
  */
 export async function save(path: string, value: unknown): Promise<void> {
+  requirePath(path)
   const plan = planTorchFile<TensorHandle | ByteOrigin>(value, { topFolder: topFolderOf(path), describeTensor })
   await publish(path, (temporaryPath) => execute(plan, temporaryPath))
 }
@@ -44,7 +45,17 @@ export async function saveArchive(
   value: ArchiveValue,
   options: { buffers?: readonly string[] } = {},
 ): Promise<void> {
+  requirePath(path)
   await publish(path, (temporaryPath) => writeArchive(temporaryPath, value, options))
+}
+
+/** Refuses what cannot name a file, so that no later failure speaks of a missing or unwritable one. */
+function requirePath(path: unknown): void {
+  if (typeof path === 'string' && path !== '' && !path.includes('\0')) return
+  const found = typeof path === 'string' ? JSON.stringify(path) : path instanceof URL ? 'a URL' : String(path)
+  throw new TorchkeepError('ERR_INVALID_ARGUMENT', `path should be a file's path as a string, but is ${found}`, {
+    suggestions: path instanceof URL ? ['fileURLToPath of node:url makes a path of a URL'] : [],
+  })
 }
 
 /** Writes a plan: the addon where storages are live tensors, Node's fs where they are bytes or parts of other files. */
@@ -109,6 +120,7 @@ export async function load(
   path: string,
   { mmap = false, verify = true, keepFloats = false }: LoadOptions = {},
 ): Promise<unknown> {
+  requirePath(path)
   const file = await readTorchFile(path, { keepFloats })
   const found = listTensors(file.value).map(({ path: at, record }) => ({
     at,

@@ -62,7 +62,7 @@ export interface TrainingConfig {
   mode?: 'min' | 'max'
 }
 
-const positive = (value: number): boolean => value > 0
+const positive = (value: number): boolean => value > 0 && Number.isFinite(value)
 const optimizerFields: Table<OptimizerConfig> = {
   name: ['name', oneOf('SGD', 'Adam', 'AdamW')],
   momentum: ['momentum', float(), 'optional'],
@@ -78,12 +78,12 @@ const optimizerFields: Table<OptimizerConfig> = {
 const schedulerFields: Table<SchedulerConfig> = {
   name: ['name', oneOf('StepLR')],
   stepSize: ['step_size', integer(1)],
-  gamma: ['gamma', float('a positive number', positive), 'optional'],
+  gamma: ['gamma', float('a finite positive number', positive), 'optional'],
 }
 const phaseFields: Table<Phase> = {
   name: ['name', text],
   epochs: ['epochs', integer(1)],
-  lr: ['lr', float('a positive number', positive)],
+  lr: ['lr', float('a finite positive number', positive)],
   freeze: ['freeze', list(text), 'optional'],
   unfreeze: ['unfreeze', list(text), 'optional'],
   optimizer: ['optimizer', record(optimizerFields), 'optional'],

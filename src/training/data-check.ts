@@ -1,29 +1,76 @@
 /** What can be known of data, model and loss before the first step is checked here, so that no run fails an hour later. */
-import type { Module, Tensor } from '../../lib/index.js'
+import { type Module, Tensor } from '../../lib/index.js'
 import type { MetricName, TrainingConfig } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
 import type { BatchFeed } from './feed.js'
 import { checkMetrics } from './metrics.js'
 import type { PhaseNames } from './patterns.js'
-import { exampleOutputs, tryRecording } from './recording.js'
+import { exampleLoss, exampleOutputs, type LossFunction, tryRecording } from './recording.js'
 
 /**
- * Runs the model on the first batch and checks the targets and the metrics against its output.
+ * Runs the model and the loss on the first batch and checks the targets and the metrics against the model's output.
  *
- * @throws TorchkeepError `ERR_DATA`.
+ * @param lossName how the configuration calls `loss`.
+ * @throws TorchkeepError `ERR_DATA`, `ERR_INVALID_ARGUMENT` for a model or a loss that gives no tensors.
  */
 export function checkFeed(
   model: Module,
-  loss: TrainingConfig['loss'],
+  lossName: TrainingConfig['loss'],
+  loss: LossFunction,
   metrics: readonly MetricName[],
   feed: BatchFeed,
 ): void {
   const example = feed.example(feed.rowsOfBatch(0))
-  const outputs = exampleOutputs(model, example.slice(0, -1))
-  const [output, target] = [outputs[0] as Tensor, example.at(-1) as Tensor]
-  checkTargets(loss, output, target, feed)
-  checkMetrics(metrics, output.shape, target.shape)
-  for (const tensor of [...outputs, ...example]) tensor.dispose()
+  const outputs = outputsFor(model, example.slice(0, -1), feed)
+  try {
+    checkOutputs(outputs, lossName)
+    const [output, target] = [outputs[0] as Tensor, example.at(-1) as Tensor]
+    checkTargets(lossName, output, target, feed)
+    checkMetrics(metrics, output.shape, target.shape)
+    checkLoss(exampleLoss(loss, outputs, target))
+  } finally {
+    for (const tensor of [...outputs, ...example]) if (tensor instanceof Tensor) tensor.dispose()
+  }
+}
+
+/** The model's outputs for a batch; a batch that the operators refuse is named. */
+function outputsFor(model: Module, inputs: readonly Tensor[], feed: BatchFeed): Tensor[] {
+  try {
+    return exampleOutputs(model, inputs)
+  } catch (error) {
+    if (!(error instanceof TorchkeepError) || error.code !== 'ERR_TORCH') throw error
+    const found = inputs.map((input) => `${input.dtype} ${shape(input)} on ${input.device}`).join(', ')
+    throw new TorchkeepError(
+      'ERR_DATA',
+      `the model cannot take the first batch of the ${feed.role} data (${found}): ${error.message}`,
+      { cause: error },
+    )
+  }
+}
+
+function checkOutputs(outputs: readonly unknown[], lossName: TrainingConfig['loss']): void {
+  const odd = outputs.find((output) => !(output instanceof Tensor))
+  if (outputs.length === 0 || odd !== undefined || outputs.includes(undefined)) {
+    const found = odd instanceof Promise ? 'a promise (forward() must not be async)' : typeof odd
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      `the model's forward() should return a tensor or an array of tensors, but returned ${found}`,
+    )
+  }
+  if (outputs.length === 1 || lossName === 'custom') return
+  throw new TorchkeepError(
+    'ERR_INVALID_ARGUMENT',
+    `'${lossName}' compares one output with the target, but the model returns ${outputs.length}`,
+    { suggestions: ["loss: 'custom' with a loss option of (output1, output2, target) => ..."] },
+  )
+}
+
+function checkLoss(loss: unknown): void {
+  if (loss instanceof Tensor && loss.shape.length === 0) return loss.dispose()
+  const found = loss instanceof Tensor ? `a tensor of shape ${shape(loss)}` : typeof loss
+  throw new TorchkeepError('ERR_INVALID_ARGUMENT', `the loss should be a tensor of shape [], but is ${found}`, {
+    suggestions: ['reduce it with mean() or sum()'],
+  })
 }
 
 /**

@@ -1,12 +1,12 @@
 /** Where the batches of a session come from: a loader's samples in a given order, a chunk at a time. */
 import {
-  type DataLoader,
+  DataLoader,
   type EvaluateResult,
   type RunResult,
   scope,
   type Session,
   stack,
-  type Tensor,
+  Tensor,
   tensor,
   TensorDataset,
 } from '../../lib/index.js'
@@ -23,13 +23,23 @@ export class BatchFeed {
   /** Batches that one chunk has time for. */
   #affordable = 1
 
-  /** @throws TorchkeepError `ERR_DATA` for a loader without samples or without targets. */
+  /** @throws TorchkeepError `ERR_INVALID_ARGUMENT` for what is no loader, `ERR_DATA` for one without samples or without targets. */
   constructor(
     readonly loader: DataLoader,
     /** `training` or `validation`, for messages. */
     readonly role: string,
   ) {
+    if (!((loader as unknown) instanceof DataLoader))
+      throw new TorchkeepError(
+        'ERR_INVALID_ARGUMENT',
+        `the ${role} data should be a DataLoader, but are ${Array.isArray(loader) ? 'an array' : loader === null ? 'null' : typeof loader}`,
+      )
     this.numSamples = loader.dataset.length
+    if (!Number.isSafeInteger(this.numSamples) || this.numSamples < 0)
+      throw new TorchkeepError(
+        'ERR_DATA',
+        `the length of the ${role} data set should be an integer of at least 0, but is ${String(this.numSamples)}`,
+      )
     this.batchSize = loader.batchSize
     this.batches = loader.numBatches
     if (this.batches === 0) {
@@ -39,7 +49,7 @@ export class BatchFeed {
       )
     }
     this.#tensors = loader.dataset instanceof TensorDataset ? loader.dataset.tensors : null
-    this.inputs = (this.#tensors ?? loader.dataset.get(0)).length - 1
+    this.inputs = (this.#tensors ?? this.#sample(0)).length - 1
     if (this.inputs < 1)
       throw new TorchkeepError(
         'ERR_DATA',
@@ -52,9 +62,10 @@ export class BatchFeed {
     return Math.min(this.batchSize, this.numSamples - index * this.batchSize)
   }
 
-  /** The first `rows` samples as one batch, in the data set's own order. */
+  /** The first `rows` samples as one batch, in the data set's own order; a copy, since a model may change its input in place. */
   example(rows: number): Tensor[] {
-    if (this.#tensors !== null) return this.#tensors.map((whole) => whole.narrow(0, 0, rows))
+    if (this.#tensors !== null)
+      return scope(() => this.#tensors?.map((whole) => whole.narrow(0, 0, rows).clone()) ?? [])
     return this.#collate(BigInt64Array.from({ length: rows }, (_, row) => BigInt(row)))
   }
 
@@ -111,7 +122,7 @@ export class BatchFeed {
   targetsInOrder(order: BigInt64Array): Tensor {
     return scope(() => {
       if (this.targets !== null) return this.targets.indexSelect(0, tensor(order))
-      return stack(Array.from(order, (row) => this.loader.dataset.get(Number(row)).at(-1) as Tensor))
+      return stack(Array.from(order, (row) => this.#sample(Number(row)).at(-1) as Tensor))
     })
   }
 
@@ -123,9 +134,37 @@ export class BatchFeed {
     return { batches: starts.map((start) => this.#collate(rows.subarray(start, start + batchSize))), inputs }
   }
 
+  /** One sample of a data set of the user's own, which may do anything. */
+  #sample(row: number): Tensor[] {
+    const where = `sample ${row} of the ${this.role} data`
+    let sample: unknown
+    try {
+      sample = this.loader.dataset.get(row)
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      throw new TorchkeepError('ERR_DATA', `${where} could not be read: ${reason}`, { cause: error })
+    }
+    if (Array.isArray(sample) && sample.every((item) => item instanceof Tensor)) return sample
+    throw new TorchkeepError('ERR_DATA', `${where} should be an array of tensors, but is ${describe(sample)}`)
+  }
+
+  /** Samples of one batch that do not fit each other are named, rather than promoted to a common dtype or refused by number in the batch. */
+  #checkAlike(sample: readonly Tensor[], row: number, first: readonly Tensor[], firstRow: number): void {
+    const [expected, found] = [first, sample].map((tensors) =>
+      tensors.map(({ dtype, shape }) => `${dtype} [${shape.join(', ')}]`).join(', '),
+    )
+    if (expected === found) return
+    throw new TorchkeepError(
+      'ERR_DATA',
+      `sample ${row} of the ${this.role} data should be ${expected} like sample ${firstRow} of its batch, but is ${found}`,
+    )
+  }
+
   #collate(rows: BigInt64Array): Tensor[] {
     return scope(() => {
-      const samples = Array.from(rows, (row) => this.loader.dataset.get(Number(row)))
+      const samples = Array.from(rows, (row) => this.#sample(Number(row)))
+      for (const [position, sample] of samples.entries())
+        this.#checkAlike(sample, Number(rows[position]), samples[0] as Tensor[], Number(rows[0]))
       return Array.from({ length: this.inputs + 1 }, (_, index) =>
         stack(samples.map((sample) => sample[index] as Tensor)),
       )
@@ -141,4 +180,11 @@ type BatchSource = { inputs: number } & (
 /** Disposes what was copied together for one operation. */
 function release(source: BatchSource): void {
   if ('batches' in source) for (const tensor of source.batches.flat()) tensor.dispose()
+}
+
+/** What was found in place of a sample. */
+function describe(value: unknown): string {
+  if (value instanceof Promise) return 'a promise (get() must not be async)'
+  if (!Array.isArray(value)) return value === null ? 'null' : typeof value
+  return `an array of ${value.map((item) => (item instanceof Tensor ? 'a tensor' : Array.isArray(item) ? 'an array' : typeof item)).join(', ')}`
 }

@@ -31,7 +31,9 @@ export function namesOfPhase(phase: Phase, names: ModelNames): PhaseNames {
   if (trained.length === 0) {
     throw new TorchkeepError(
       'ERR_INVALID_ARGUMENT',
-      `phase '${phase.name}' freezes all ${names.parameters.length} parameters: nothing is left to train`,
+      names.parameters.length === 0
+        ? 'the model has no parameters: there is nothing to train'
+        : `phase '${phase.name}' freezes all ${names.parameters.length} parameters: nothing is left to train`,
     )
   }
   return {

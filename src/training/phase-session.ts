@@ -2,11 +2,23 @@
 import { lrScheduler, type Module, nn, optim, type Parameter, Session, type Tensor } from '../../lib/index.js'
 import type { Dict, ModelGraph, PhaseState } from '../checkpoint/schema.js'
 import type { OptimizerConfig, Phase, SchedulerConfig, TrainingConfig } from '../checkpoint/training-config.js'
+import { TorchkeepError } from '../format/errors.js'
 import type { PhaseNames } from './patterns.js'
 import { type LossFunction, recordGraphs } from './recording.js'
 
+/** The optimizer of phases that name none, where the run names none either. */
+export const defaultOptimizer: OptimizerConfig = { name: 'AdamW' }
+
 /** The optimizers by PyTorch's names. */
 const optimizers = { SGD: optim.SGD, Adam: optim.Adam, AdamW: optim.AdamW }
+
+const adamOptions = ['betas', 'eps', 'weightDecay', 'amsgrad', 'maximize', 'fused']
+/** Which options of an `OptimizerConfig` each takes. */
+const optionsOf: Readonly<Record<OptimizerConfig['name'], readonly string[]>> = {
+  SGD: ['momentum', 'dampening', 'nesterov', 'weightDecay', 'maximize', 'fused'],
+  Adam: adamOptions,
+  AdamW: adamOptions,
+}
 
 /** State of an optimizer and a scheduler from a checkpoint. */
 export interface RestoredPhase {
@@ -100,8 +112,23 @@ export class PhaseSession {
   }
 }
 
-function makeOptimizer(parameters: Parameter[], phase: Phase, defaultOptimizer: OptimizerConfig): optim.Optimizer {
+/**
+ * The optimizer of a phase over these parameters.
+ *
+ * @throws TorchkeepError `ERR_INVALID_ARGUMENT` for an option that is out of range or that the optimizer does not have.
+ */
+export function makeOptimizer(
+  parameters: Parameter[],
+  phase: Phase,
+  defaultOptimizer: OptimizerConfig,
+): optim.Optimizer {
   const { name, ...options } = phase.optimizer ?? defaultOptimizer
+  const foreign = Object.keys(options).find((option) => !optionsOf[name].includes(option))
+  if (foreign !== undefined)
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      `phase '${phase.name}': ${name} has no option ${foreign} (it has ${optionsOf[name].join(', ')})`,
+    )
   return new optimizers[name](parameters, { lr: phase.lr, ...options })
 }
 

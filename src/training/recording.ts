@@ -30,6 +30,12 @@ export function exampleOutputs(model: Module, inputs: readonly Tensor[]): Tensor
   return preserving(model, () => scope(() => noGrad(() => [model.eval().call(...inputs)].flat())))
 }
 
+/** The loss of a batch, without gradients; whatever the function returns. */
+export function exampleLoss(loss: LossFunction, outputs: readonly Tensor[], target: Tensor): unknown {
+  const fn = loss as (...tensors: Tensor[]) => Tensor
+  return preserveRngState(() => scope(() => noGrad(() => fn(...outputs, target))))
+}
+
 /**
  * Records the training, evaluation and loss graphs.
  *

@@ -46,7 +46,18 @@ export async function readCheckpoint(
       },
     )
   }
+  checkPlace(path, checkpoint, config)
   return { path, checkpoint, changes }
+}
+
+/** Refuses a place in the run that the configuration does not have: phases were taken away. */
+function checkPlace(path: string, { trainingState }: Checkpoint<Tensor>, { phases }: TrainingConfig): void {
+  if (trainingState.currentPhase <= phases.length) return
+  throw new TorchkeepError(
+    'ERR_CHECKPOINT_INCOMPATIBLE',
+    `${path} stands in phase ${trainingState.currentPhase}, but the training configuration has ${phases.length}`,
+    { suggestions: ['keep the phases that are done in the configuration'] },
+  )
 }
 
 /** Whether a path of a configuration is `part` or lies in it: `phases[1].lr` in `phases[1]`. */
@@ -93,6 +104,11 @@ export function restorePosition(
         { suggestions: ['resume from a checkpoint made at the end of an epoch'] },
       )
     }
+    if (position.batchesDone > feed.batches)
+      throw new TorchkeepError(
+        'ERR_CHECKPOINT_INCOMPATIBLE',
+        `${path}: data_position.batches_done is ${position.batchesDone}, but an epoch has ${feed.batches} batches`,
+      )
     setRngState(position.epochRngState)
     feed.setGeneratorState(position.loaderRngState)
     const epochRngState = position.epochRngState.clone()

@@ -1,6 +1,6 @@
 /** The trainer: the public face of `src/training`. */
 import { EventEmitter } from 'node:events'
-import type { DataLoader, Module } from '../../lib/index.js'
+import { type DataLoader, Module } from '../../lib/index.js'
 import { Place, plain, type Plain } from '../checkpoint/fields.js'
 import { latestBestPath } from '../checkpoint/layout.js'
 import type { Best, EpochMetrics } from '../checkpoint/schema.js'
@@ -12,7 +12,8 @@ import { BatchFeed } from './feed.js'
 import { ModelCheckpoint, type ModelCheckpointOptions } from './model-checkpoint.js'
 import { resolveMonitor } from './monitor.js'
 import { type ModelNames, namesOfPhase } from './patterns.js'
-import { lossFunction } from './phase-session.js'
+import { checkTrainOptions, checkTrainerOptions } from './options.js'
+import { defaultOptimizer, lossFunction, makeOptimizer } from './phase-session.js'
 import type { LossFunction } from './recording.js'
 import { readCheckpoint } from './resume.js'
 import { TrainingRun } from './training-run.js'
@@ -80,6 +81,8 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
   constructor(model: Module, config: Plain, trainingConfig: TrainingConfig, options: TrainerOptions = {}) {
     super()
     const invalid = new Place('ERR_INVALID_ARGUMENT', '')
+    if (!((model as unknown) instanceof Module)) invalid.field('model').refuse('a Module', model)
+    checkTrainerOptions(options)
     plain.encode(config, invalid.field('config'))
     trainingConfigField.encode(trainingConfig, invalid.field('trainingConfig'))
     if (trainingConfig.phases.length === 0)
@@ -98,21 +101,25 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
       buffers: [...model.namedBuffers().keys()],
       frozen: new Set(parameters.filter(([, parameter]) => !parameter.requiresGrad).map(([name]) => name)),
     }
-    for (const phase of trainingConfig.phases) namesOfPhase(phase, this.#names)
+    for (const phase of trainingConfig.phases) {
+      namesOfPhase(phase, this.#names)
+      makeOptimizer(model.parameters(), phase, trainingConfig.optimizer ?? defaultOptimizer)
+    }
   }
 
   /**
    * Trains all phases, or what is left of them, and resolves when the last checkpoint is durable.
    *
-   * @param valLoader validation data, or null for none.
+   * @param valLoader validation data, or null (the default) for none.
    * @throws TorchkeepError `ERR_ABORTED` after `signal` fired and the checkpoint was durable; `ERR_DATA`, `ERR_MONITOR_MISSING` and `ERR_CHECKPOINT_*` before the first
    *   step; `ERR_NON_FINITE`, `ERR_CHECKPOINT_WRITE`, `ERR_OUT_OF_MEMORY`, `ERR_TORCH` in mid-run. The message says which checkpoint is the last; the files that were durable stay so.
    */
   async train(
     trainLoader: DataLoader,
-    valLoader: DataLoader | null,
+    valLoader: DataLoader | null = null,
     options: TrainOptions = {},
   ): Promise<TrainingSummary> {
+    checkTrainOptions(options)
     if (this.#running)
       throw new TorchkeepError('ERR_BUSY', 'this trainer is training already; make another one or wait')
     if (options.signal?.aborted === true)
@@ -126,7 +133,7 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
     try {
       return await this.#train(trainLoader, valLoader, options)
     } finally {
-      for (const [parameter, requiresGrad] of gradients) parameter.requiresGrad = requiresGrad
+      for (const [parameter, requiresGrad] of gradients) if (!parameter.disposed) parameter.requiresGrad = requiresGrad
       this.#running = false
     }
   }
@@ -137,8 +144,9 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
     const validation = valLoader === null ? null : new BatchFeed(valLoader, 'validation')
     const monitor = resolveMonitor(trainingConfig, validation !== null)
     const phaseNames = trainingConfig.phases.map((phase) => namesOfPhase(phase, this.#names))
-    checkFeed(this.#model, trainingConfig.loss, [], training)
-    if (validation !== null) checkFeed(this.#model, trainingConfig.loss, trainingConfig.metrics ?? [], validation)
+    checkFeed(this.#model, trainingConfig.loss, this.#loss, [], training)
+    if (validation !== null)
+      checkFeed(this.#model, trainingConfig.loss, this.#loss, trainingConfig.metrics ?? [], validation)
     checkLastBatch(this.#model, phaseNames, training)
     const checkpoints = new ModelCheckpoint(this.#options.checkpointDir ?? 'checkpoints', this.#options.checkpoint)
     const run = new TrainingRun({

@@ -2,7 +2,7 @@
 import { getRngState, type Module, scope, setRngState, type Tensor } from '../../lib/index.js'
 import type { Plain } from '../checkpoint/fields.js'
 import type { EpochMetrics } from '../checkpoint/schema.js'
-import type { MetricName, OptimizerConfig, Phase, TrainingConfig } from '../checkpoint/training-config.js'
+import type { MetricName, Phase, TrainingConfig } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
 import type { TrainerEvents } from './events.js'
 import type { BatchFeed } from './feed.js'
@@ -10,7 +10,7 @@ import { computeMetrics } from './metrics.js'
 import type { ModelCheckpoint } from './model-checkpoint.js'
 import { improvement, type Monitor } from './monitor.js'
 import type { PhaseNames } from './patterns.js'
-import { PhaseSession } from './phase-session.js'
+import { defaultOptimizer, PhaseSession } from './phase-session.js'
 import type { LossFunction } from './recording.js'
 import { takePicture } from './picture.js'
 import { beginEpoch, release, type Restored, restoredPhase, restorePosition, restoreWeights } from './resume.js'
@@ -264,8 +264,6 @@ export class TrainingRun {
     this.#parts.emit('checkpoint', { ...saved, epoch: state.epoch, phase: state.phase, step: state.globalStep, isBest })
   }
 }
-
-const defaultOptimizer: OptimizerConfig = { name: 'AdamW' }
 
 /** The metrics of a validation; disposes the targets. */
 function measure(names: readonly MetricName[], output: Tensor, targets: Tensor): Record<string, number> {

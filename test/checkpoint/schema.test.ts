@@ -203,7 +203,7 @@ describe('checkpoint schema', () => {
       ],
       [
         { loss: 'mse', phases: [{ ...phase, lr: NaN }] },
-        /^trainingConfig\.phases\[0\]\.lr should be a positive number/,
+        /^trainingConfig\.phases\[0\]\.lr should be a finite positive number/,
       ],
       [
         { loss: 'mse', phases: [{ ...phase, learningRate: 1 }] },

@@ -1,0 +1,43 @@
+/** Checks of what a caller passes to the trainer: a misspelt option must not be passed over, since a run that starts anew where it should go on costs hours. */
+import { type Field, flag, integer, list, Place, record, text } from '../checkpoint/fields.js'
+import type { ModelCheckpointOptions } from './model-checkpoint.js'
+import type { TrainerOptions, TrainOptions } from './trainer.js'
+
+/** A value of the API that is never written. */
+function checked<T>(expected: string, accepts: (value: unknown) => boolean): Field<T> {
+  const check = (value: unknown, at: Place): T => (accepts(value) ? (value as T) : at.refuse(expected, value))
+  return { encode: check, decode: check }
+}
+
+const path = checked<string>('a path', (value) => typeof value === 'string' && value !== '' && !value.includes('\0'))
+
+const trainerOptions = record<TrainerOptions>({
+  checkpointDir: ['checkpointDir', path, 'optional'],
+  checkpoint: [
+    'checkpoint',
+    record<ModelCheckpointOptions>({
+      everyEpochs: ['everyEpochs', integer(1), 'optional'],
+      everySteps: ['everySteps', integer(1), 'optional'],
+      saveBest: ['saveBest', flag, 'optional'],
+    }),
+    'optional',
+  ],
+  loss: ['loss', checked('a function', (value) => typeof value === 'function'), 'optional'],
+  threads: ['threads', integer(0), 'optional'],
+})
+
+const trainOptions = record<TrainOptions>({
+  resumeFrom: ['resumeFrom', path, 'optional'],
+  accept: ['accept', list(text), 'optional'],
+  signal: ['signal', checked('an AbortSignal', (value) => value instanceof AbortSignal), 'optional'],
+})
+
+/** @throws TorchkeepError `ERR_INVALID_ARGUMENT` naming the option. */
+export function checkTrainerOptions(options: TrainerOptions): void {
+  trainerOptions.encode(options, new Place('ERR_INVALID_ARGUMENT', '', 'options'))
+}
+
+/** @throws TorchkeepError `ERR_INVALID_ARGUMENT` naming the option. */
+export function checkTrainOptions(options: TrainOptions): void {
+  trainOptions.encode(options, new Place('ERR_INVALID_ARGUMENT', '', 'options'))
+}
