@@ -183,6 +183,9 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
     const Options options(info, "run");
     engine::BatchSource source = readBatches(options);
     const double maxDurationMs = options.number("maxDurationMs");
+    if (!(maxDurationMs >= 0)) {
+      rejectArgument(options.path("maxDurationMs"), "a number >= 0", options.get("maxDurationMs"));
+    }
     const auto makeResult = [session = session_](Napi::Env env, engine::RunResult& result) {
       return toJs(env, result);
     };

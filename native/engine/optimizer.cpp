@@ -155,7 +155,9 @@ void Optimizer::setGroups(const std::vector<ParamGroup>& groups) {
       rejectOptimizer(groupLabel(name_, g) + ": expected the same parameters in the same order as before");
     }
   }
-  for (size_t g = 0; g < groups.size(); ++g) setOptions(g, Hyperparameters(groups[g].options, groupLabel(name_, g)));
+  std::vector<Hyperparameters> options;
+  for (size_t g = 0; g < groups.size(); ++g) options.emplace_back(groups[g].options, groupLabel(name_, g));
+  setOptions(options);
 }
 
 OptimizerState Optimizer::state() const {

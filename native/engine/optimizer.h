@@ -62,8 +62,8 @@ class Optimizer {
   Optimizer(const OptimizerSpec& spec, const TensorTable& parameters);
 
   virtual void step() = 0;
-  /// Called for each group in order, with checked names.
-  virtual void setOptions(size_t group, const Hyperparameters& options) = 0;
+  /// Replaces those of all groups, or throws and leaves them as they were.
+  virtual void setOptions(const std::vector<Hyperparameters>& groups) = 0;
   virtual NamedState stateOf(size_t group, size_t index) const = 0;
   virtual void loadState(size_t group, size_t index, const NamedTensors& state) = 0;
   /// To be called at the end of the derived constructor.

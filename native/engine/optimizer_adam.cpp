@@ -8,7 +8,6 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <cmath>
-#include <optional>
 #include <tuple>
 
 #include "engine/error.h"
@@ -39,6 +38,20 @@ struct AdamState {
   /// Only with amsgrad.
   at::Tensor maxExpAvgSq;
 };
+
+AdamOptions readOptions(const Hyperparameters& given, bool isAdamW) {
+  given.refuseUnknown({"lr", "betas", "eps", "weight_decay", "amsgrad", "maximize", "fused", "decoupled_weight_decay"});
+  AdamOptions options{};
+  options.lr = given.nonNegative("lr");
+  std::tie(options.beta1, options.beta2) = given.betas();
+  options.eps = given.nonNegative("eps");
+  options.weightDecay = given.nonNegative("weight_decay");
+  options.amsgrad = given.flag("amsgrad");
+  options.maximize = given.flag("maximize");
+  options.fused = given.flag("fused");
+  options.decoupled = isAdamW || (given.has("decoupled_weight_decay") && given.flag("decoupled_weight_decay"));
+  return options;
+}
 
 /// What all parameters of a group at the same step and dtype have in common.
 class StepNumbers {
@@ -72,7 +85,7 @@ class StepNumbers {
 class Adam : public Optimizer {
  public:
   Adam(const OptimizerSpec& spec, const TensorTable& parameters)
-      : Optimizer(spec, parameters), options_(groups_.size()), states_(groups_.size()) {
+      : Optimizer(spec, parameters), states_(groups_.size()) {
     for (size_t g = 0; g < groups_.size(); ++g) states_[g].resize(groups_[g].size());
     load(spec);
   }
@@ -80,34 +93,24 @@ class Adam : public Optimizer {
  protected:
   void step() override {
     for (size_t g = 0; g < groups_.size(); ++g) {
-      if (options_[g]->fused) {
-        stepFused(groups_[g], states_[g], *options_[g]);
+      if (options_[g].fused) {
+        stepFused(groups_[g], states_[g], options_[g]);
       } else {
         StepNumbers numbers;
-        for (size_t i = 0; i < groups_[g].size(); ++i) stepSingle(groups_[g][i], states_[g][i], *options_[g], numbers);
+        for (size_t i = 0; i < groups_[g].size(); ++i) stepSingle(groups_[g][i], states_[g][i], options_[g], numbers);
       }
     }
   }
 
-  void setOptions(size_t group, const Hyperparameters& given) override {
-    given.refuseUnknown(
-        {"lr", "betas", "eps", "weight_decay", "amsgrad", "maximize", "fused", "decoupled_weight_decay"});
-    AdamOptions options{};
-    options.lr = given.nonNegative("lr");
-    std::tie(options.beta1, options.beta2) = given.betas();
-    options.eps = given.nonNegative("eps");
-    options.weightDecay = given.nonNegative("weight_decay");
-    options.amsgrad = given.flag("amsgrad");
-    options.maximize = given.flag("maximize");
-    options.fused = given.flag("fused");
-    options.decoupled =
-        name_ == "AdamW" || (given.has("decoupled_weight_decay") && given.flag("decoupled_weight_decay"));
-    std::optional<AdamOptions>& current = options_[group];
-    if (current && current->amsgrad != options.amsgrad)
-      given.reject("amsgrad", "the value it had, as the state depends on it");
-    if (current && current->fused != options.fused)
-      given.reject("fused", "the value it had, as the state depends on it");
-    current = options;
+  void setOptions(const std::vector<Hyperparameters>& groups) override {
+    std::vector<AdamOptions> options;
+    for (const Hyperparameters& group : groups) options.push_back(readOptions(group, name_ == "AdamW"));
+    for (size_t g = 0; g < options_.size(); ++g) {
+      const char* reason = "the value it had, as the state depends on it";
+      if (options[g].amsgrad != options_[g].amsgrad) groups[g].reject("amsgrad", reason);
+      if (options[g].fused != options_[g].fused) groups[g].reject("fused", reason);
+    }
+    options_ = std::move(options);
   }
 
   NamedState stateOf(size_t group, size_t index) const override {
@@ -126,7 +129,7 @@ class Adam : public Optimizer {
       const std::string what = owner + ", \"" + key + "\"";
       if (key == "step") {
         if (tensor->value.dim() != 0) throw Error(ErrorCode::InvalidArgument, what + ": expected a 0-d tensor");
-        const c10::Device device = options_[group]->fused ? parameter.tensor.device() : c10::Device(c10::kCPU);
+        const c10::Device device = options_[group].fused ? parameter.tensor.device() : c10::Device(c10::kCPU);
         state.step = tensor->value.detach().to(device, at::kFloat, /*non_blocking=*/false, /*copy=*/true);
       } else if (key == "exp_avg") {
         state.expAvg = copyMoment(tensor, parameter.tensor, what);
@@ -140,7 +143,7 @@ class Adam : public Optimizer {
     }
     if (given.empty()) return;
     const bool complete = state.step.defined() && state.expAvg.defined() && state.expAvgSq.defined();
-    if (!complete || state.maxExpAvgSq.defined() != options_[group]->amsgrad) {
+    if (!complete || state.maxExpAvgSq.defined() != options_[group].amsgrad) {
       throw Error(ErrorCode::InvalidArgument,
                   owner + ": expected step, exp_avg, exp_avg_sq and, with amsgrad only, max_exp_avg_sq");
     }
@@ -235,7 +238,7 @@ class Adam : public Optimizer {
                       o.eps, o.amsgrad, o.maximize);
   }
 
-  std::vector<std::optional<AdamOptions>> options_;
+  std::vector<AdamOptions> options_;
   std::vector<std::vector<AdamState>> states_;
 };
 

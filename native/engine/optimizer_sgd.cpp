@@ -19,10 +19,26 @@ struct SgdOptions {
   bool fused;
 };
 
+SgdOptions readOptions(const Hyperparameters& given) {
+  given.refuseUnknown({"lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize", "fused"});
+  SgdOptions options{};
+  options.lr = given.nonNegative("lr");
+  options.momentum = given.nonNegative("momentum");
+  options.dampening = given.number("dampening");
+  options.weightDecay = given.nonNegative("weight_decay");
+  options.nesterov = given.flag("nesterov");
+  options.maximize = given.flag("maximize");
+  options.fused = given.flag("fused");
+  if (options.nesterov && (options.momentum == 0 || options.dampening != 0)) {
+    given.reject("nesterov", "false without momentum or with dampening");
+  }
+  return options;
+}
+
 class Sgd : public Optimizer {
  public:
   Sgd(const OptimizerSpec& spec, const TensorTable& parameters)
-      : Optimizer(spec, parameters), options_(groups_.size()), buffers_(groups_.size()) {
+      : Optimizer(spec, parameters), buffers_(groups_.size()) {
     for (size_t g = 0; g < groups_.size(); ++g) buffers_[g].resize(groups_[g].size());
     load(spec);
   }
@@ -38,15 +54,10 @@ class Sgd : public Optimizer {
     }
   }
 
-  void setOptions(size_t group, const Hyperparameters& given) override {
-    given.refuseUnknown({"lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize", "fused"});
-    const SgdOptions options{given.nonNegative("lr"),   given.nonNegative("momentum"),
-                             given.number("dampening"), given.nonNegative("weight_decay"),
-                             given.flag("nesterov"),    given.flag("maximize"),
-                             given.flag("fused")};
-    if (options.nesterov && (options.momentum == 0 || options.dampening != 0))
-      given.reject("nesterov", "false without momentum or with dampening");
-    options_[group] = options;
+  void setOptions(const std::vector<Hyperparameters>& groups) override {
+    std::vector<SgdOptions> options;
+    for (const Hyperparameters& group : groups) options.push_back(readOptions(group));
+    options_ = std::move(options);
   }
 
   NamedState stateOf(size_t group, size_t index) const override {

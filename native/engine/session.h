@@ -97,8 +97,8 @@ class Session {
 
   /// The first operation: compiles the graphs and makes the optimizer. Fails with InvalidArgument naming the culprit.
   void compile(SessionSpec spec, Done<bool> done);
-  /// Trains on the batches; the chunk ends after the first step past `maxDurationMs`. A failing step says its number
-  /// and leaves the session usable.
+  /// Trains on the batches; gradients are dropped before every step and at the end. The chunk ends after the first step
+  /// past `maxDurationMs`. A failing step says its number and leaves the session usable.
   void run(BatchSource source, double maxDurationMs, Done<RunResult> done);
   /// Evaluates under no_grad with the evaluation graph. Outputs are concatenated along dimension 0 (0-d ones become one
   /// element a batch).

@@ -237,6 +237,12 @@ describe('a session refuses', () => {
     ],
     ['no rows', { order: new BigInt64Array(0) }, 'ERR_DATA', /batches: expected at least one sample, found none/],
     ['a batch size of zero', { batchSize: 0 }, 'ERR_INVALID_ARGUMENT', /batchSize: expected at least 1, found 0/],
+    [
+      'a time below zero',
+      { maxDurationMs: -1 },
+      'ERR_INVALID_ARGUMENT',
+      /maxDurationMs: expected a number >= 0, found -1/,
+    ],
     ['more inputs than tensors', { inputs: 3 }, 'ERR_INVALID_ARGUMENT', /inputs: expected 0 to 2.*found 3/],
     [
       'targets of another length',

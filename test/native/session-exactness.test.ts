@@ -111,7 +111,6 @@ const cases: [ReferenceModel, string, ReferenceRun[]][] = [
 describe('a session against Python, 50 steps, the last batch shorter', () => {
   before(function () {
     needPython(this)
-    addon().setNumThreads({ threads: 1 })
   })
 
   for (const [model, description, runs] of cases) {
