@@ -224,7 +224,8 @@ export interface RunResult {
   losses: Float64Array
   /**
    * `end`: all batches done; `time`: the time was up; `paused`: `pause()` was called; `stopped`: `dispose` or `shutdown`;
-   * `non_finite`: the loss of the batch after the last counted step was NaN or infinite and nothing was updated with it (its loss is the last entry of `losses`).
+   * `non_finite`: the loss of the batch after the last counted step was NaN or infinite and no parameter was updated with it (its loss is the last entry of
+   * `losses`); buffers that the forward pass changes, such as running statistics, and the generator have moved on.
    */
   reason: 'end' | 'time' | 'paused' | 'stopped' | 'non_finite'
 }

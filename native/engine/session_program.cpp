@@ -243,7 +243,13 @@ EvaluateResult TrainingProgram::evaluate(const BatchSource& source) {
   }
   result.loss = hasLoss ? lossSum / static_cast<double>(result.samples) : std::numeric_limits<double>::quiet_NaN();
   if (result.samples == 0) return result;
-  for (const std::vector<at::Tensor>& parts : outputs) result.outputs.push_back(wrap(at::cat(parts)));
+  for (size_t k = 0; k < outputs.size(); ++k) {
+    try {
+      result.outputs.push_back(wrap(at::cat(outputs[k])));
+    } catch (...) {
+      rethrowFrom("evaluation, output " + std::to_string(k) + " of the model, joining the batches along dimension 0");
+    }
+  }
   return result;
 }
 
