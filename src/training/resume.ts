@@ -109,16 +109,32 @@ export function restorePosition(
         'ERR_CHECKPOINT_INCOMPATIBLE',
         `${path}: data_position.batches_done is ${position.batchesDone}, but an epoch has ${feed.batches} batches`,
       )
-    setRngState(position.epochRngState)
-    feed.setGeneratorState(position.loaderRngState)
+    putState(path, 'data_position.epoch_rng_state', () => setRngState(position.epochRngState))
+    putState(path, 'data_position.loader_rng_state', () => feed.setGeneratorState(position.loaderRngState))
     const epochRngState = position.epochRngState.clone()
     const loaderRngState = position.loaderRngState?.clone() ?? null
     restored = { ...position, epochRngState, loaderRngState, order: feed.loader.epochOrder(), batches: feed.batches }
   }
-  setRngState(rngState.cpu)
-  feed.setGeneratorState(rngState.loader)
-  validation?.setGeneratorState(rngState.valLoader)
+  putState(path, 'rng_state.cpu', () => setRngState(rngState.cpu))
+  putState(path, 'rng_state.loader', () => feed.setGeneratorState(rngState.loader))
+  putState(path, 'rng_state.val_loader', () => validation?.setGeneratorState(rngState.valLoader))
   return restored
+}
+
+/** Puts a generator's state back; one that is no state is named by its place in the file. */
+function putState(path: string, field: string, put: () => void): void {
+  try {
+    put()
+  } catch (error) {
+    if (!(error instanceof TorchkeepError) || error.code !== 'ERR_INVALID_ARGUMENT') throw error
+    throw new TorchkeepError(
+      'ERR_CHECKPOINT_INCOMPATIBLE',
+      `${path}: ${field} is no generator's state: ${error.message}`,
+      {
+        cause: error,
+      },
+    )
+  }
 }
 
 function requireSameGenerator(path: string, role: string, { loader }: BatchFeed, saved: Tensor | null): void {

@@ -176,6 +176,7 @@ export class TrainingRun {
   async #validate(phase: PhaseSession): Promise<Validation | null> {
     const { validation, trainingConfig } = this.#parts
     if (validation === null) return null
+    await this.#stopIfAborted(phase)
     const position = this.#state.position as EpochPosition
     const states = { default: getRngState(), own: validation.generatorState() }
     const start = performance.now()

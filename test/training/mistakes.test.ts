@@ -193,6 +193,17 @@ describe('mistakes', function () {
     })
   })
 
+  it('names a random state in a checkpoint that is none', async () => {
+    await trainer().train(loader())
+    const checkpoint = (await load(latestPath(folder), { keepFloats: true })) as Map<string, Map<string, unknown>>
+    checkpoint.get('rng_state')?.set('cpu', randn([3]))
+    await save(latestPath(folder), checkpoint)
+    await assert.rejects(trainer().train(loader(), null, { resumeFrom: 'latest' }), {
+      code: 'ERR_CHECKPOINT_INCOMPATIBLE',
+      message: /latest\.pth: rng_state\.cpu is no generator's state/,
+    })
+  })
+
   it('refuses paths that are none', async () => {
     for (const path of [7, undefined, '', 'a\0b', new URL('file:///tmp/a.pth')] as string[]) {
       await assert.rejects(save(path, tensor([1])), { code: 'ERR_INVALID_ARGUMENT', message: /path should be/ })

@@ -3,10 +3,12 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Generator } from '../../lib/index.js'
+import { DataLoader, Generator, manualSeed, randint, randn, TensorDataset } from '../../lib/index.js'
 import type { Phase } from '../../src/checkpoint/training-config.js'
 import { latestBestPath, latestPath } from '../../src/checkpoint/layout.js'
+import { decodeCheckpoint } from '../../src/checkpoint/schema.js'
 import type { TorchkeepError } from '../../src/format/errors.js'
+import { load } from '../../src/serialization.js'
 import { assertSameBits, prepare, trainingConfig } from './fixture.js'
 
 describe('resume', function () {
@@ -60,6 +62,30 @@ describe('resume', function () {
         message: /had a generator of its own, but now has none/,
       },
     )
+  })
+
+  it('stops before and within a validation, and goes on with the same bits', async () => {
+    manualSeed(6)
+    const many = new TensorDataset(randn([2000, 1, 8, 8]), randint(0, 3, [2000]))
+    // Shuffled, so that an order drawn twice would show in all later random numbers.
+    const slow = (): DataLoader => new DataLoader(many, { batchSize: 1, shuffle: true })
+    const config = { ...trainingConfig, phases: trainingConfig.phases.map((phase) => ({ ...phase, epochs: 1 })) }
+    const through = prepare(join(folder, 'validated'), { config })
+    const { latestCheckpointPath } = await through.trainer.train(through.trainLoader, slow())
+    const moments = [(abort: () => void) => abort(), (abort: () => void) => void setImmediate(abort)]
+    for (const [index, moment] of moments.entries()) {
+      const stopped = join(folder, `validating-${index}`)
+      const run = prepare(stopped, { config })
+      const stop = new AbortController()
+      run.trainer.on('step', ({ batch, batches }) => batch === batches && moment(() => stop.abort()))
+      run.trainer.on('epoch', () => assert.fail('the validation ended before the signal'))
+      await assert.rejects(run.trainer.train(run.trainLoader, slow(), { signal: stop.signal }), { code: 'ERR_ABORTED' })
+      const { dataPosition } = decodeCheckpoint(await load(latestPath(stopped)), stopped)
+      assert.equal(dataPosition?.batchesDone, 3)
+      const again = prepare(stopped, { config, seed: 60 })
+      const resumed = await again.trainer.train(again.trainLoader, slow(), { resumeFrom: 'latest' })
+      await assertSameBits(resumed.latestCheckpointPath, latestCheckpointPath)
+    }
   })
 
   it('stops on a signal after the current step, durably, and goes on from latest with the same bits', async () => {
