@@ -33,6 +33,10 @@ export abstract class Module {
   training = true
 
   readonly #buffers = new Map<string, Buffer>()
+  /**
+   * Fields named by numbers, which JavaScript lists before all others, with how many others were there before each.
+   */
+  readonly #numbered = new Map<string, number>()
 
   /** What the module computes. Run it through {@link call}. */
   abstract forward(...inputs: Tensor[]): Tensor | Tensor[]
@@ -209,15 +213,19 @@ export abstract class Module {
   }
 
   /**
-   * Moves parameters and buffers to a device, or the floating-point ones to a dtype. The Parameter objects stay the
-   * same.
+   * Moves parameters, their gradients and buffers to a device, or the floating-point ones to a dtype. The Parameter
+   * objects stay the same.
    */
   to(target: DType | (string & {})): this {
     const moves = (tensor: Tensor): boolean => !isDType(target) || isFloatingPoint(tensor.dtype)
     const move = (tensor: Tensor): void => {
+      const { grad } = tensor
       const moved = noGrad(() => tensor.to(target))
+      // set_data refuses another dtype while there is a gradient of the old one.
+      tensor.grad = null
       call('set_data', [tensor, moved])
       if (moved !== tensor) moved.dispose()
+      if (grad !== null) tensor.grad = noGrad(() => grad.to(target))
     }
     for (const tensor of [...this.parameters(), ...this.buffers()]) if (moves(tensor)) move(tensor)
     return this
@@ -225,16 +233,27 @@ export abstract class Module {
 
   #define(name: string, value: Parameter | Module | null): void {
     checkName(name)
+    const isNew = !Object.hasOwn(this, name)
+    if (isNew && /^\d+$/.test(name)) this.#numbered.set(name, Object.keys(this).length - this.#numbered.size)
     Object.defineProperty(this, name, { value, enumerable: true, writable: true, configurable: true })
   }
 
   #fieldsOf<T>(kind: abstract new (...args: never[]) => T): Map<string, T> {
     const found = new Map<string, T>()
-    for (const [name, value] of Object.entries(this)) {
+    for (const name of this.#fieldNames()) {
+      const value: unknown = Reflect.get(this, name)
       if (value instanceof kind) found.set(name, value)
       else if (Array.isArray(value)) this.#refuseHidden(name, value)
     }
     return found
+  }
+
+  /** In order of assignment. */
+  #fieldNames(): string[] {
+    const names = Object.keys(this).filter((name) => !this.#numbered.has(name))
+    let inserted = 0
+    for (const [name, before] of this.#numbered) names.splice(before + inserted++, 0, name)
+    return names
   }
 
   /** What is inside an array would be neither trained nor saved, silently. */

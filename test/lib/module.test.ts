@@ -33,6 +33,40 @@ class Outer extends nn.Module {
 const incompatible = (message: RegExp) => ({ name: 'TorchkeepError', code: 'ERR_CHECKPOINT_INCOMPATIBLE', message })
 
 describe('nn.Module', () => {
+  it('keeps names that are numbers in order of registration, among the others', () => {
+    class Numbered extends nn.Module {
+      first = new nn.Parameter(ones([1]))
+
+      constructor() {
+        super()
+        this.registerParameter('7', new nn.Parameter(ones([1])))
+        this.registerModule('3', new nn.Linear(1, 1))
+        this.registerModule('0', new nn.Linear(1, 1, { bias: false }))
+        this.registerParameter('last', new nn.Parameter(ones([1])))
+      }
+
+      override forward(x: Tensor): Tensor {
+        return x
+      }
+    }
+    assert.deepEqual([...new Numbered().stateDict().keys()], ['first', '7', 'last', '3.weight', '3.bias', '0.weight'])
+  })
+
+  it('takes gradients along to another dtype', () => {
+    const linear = new nn.Linear(2, 1)
+    linear
+      .call(ones([1, 2]))
+      .sum()
+      .backward()
+    linear.to('float64')
+    assert.equal(linear.weight.grad?.dtype, 'float64')
+    linear
+      .call(ones([1, 2], { dtype: 'float64' }))
+      .sum()
+      .backward()
+    assert.deepEqual(linear.weight.grad?.tolist(), [[2, 2]])
+  })
+
   it('finds parameters, buffers and modules in order of assignment', () => {
     const outer = new Outer()
     assert.deepEqual([...outer.namedParameters().keys()], ['weight', 'first.scale'])
