@@ -74,10 +74,10 @@ function toList(items: readonly CallArgument[], type: string, where: string, nam
 
 function toNumber(value: number | bigint, type: string, where: string): Argument {
   // JavaScript does not tell 2 from 2.0: where the operator takes either (Scalar, Tensor), an integral number is an
-  // int.
-  if (type === 'float' || (typeof value === 'number' && !Number.isInteger(value)))
-    return { as_float: toFloat(Number(value)) }
-  return { as_int: toInt(value, where) }
+  // int, but for -0 and those beyond 2^53, as in an eager call.
+  const isInt = type === 'int' || type === 'SymInt' || (Number.isSafeInteger(value) && !Object.is(value, -0))
+  if (type !== 'float' && (typeof value === 'bigint' || isInt)) return { as_int: toInt(value, where) }
+  return { as_float: toFloat(Number(value)) }
 }
 
 function toInt(value: number | bigint, where: string): number {

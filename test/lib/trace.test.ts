@@ -74,6 +74,13 @@ describe('trace', () => {
     assert.throws(() => record(() => 5 as unknown as Tensor), refused(/returned number/))
   })
 
+  it('records numbers that are no int in an eager call as floats', () => {
+    const graph = trace(new Lambda((x) => [x.maskedFill(x.gt(1e20), -1e30), x.mul(-0), x.mul(2)]), [randn([2, 3])])
+    const numbers = graph.graph.nodes.map(({ inputs }) => inputs.at(-1)?.arg)
+    const expected = [{ as_float: 1e20 }, { as_float: -1e30 }, { as_float: -0 }, { as_int: 2 }]
+    assert.deepEqual(numbers, expected)
+  })
+
   it('passes the failure of an operator on', () => {
     assert.throws(() => record((x) => x.add(rand([7]))), { code: 'ERR_TORCH' })
     assert.doesNotThrow(() => record((x) => x.relu()), 'the failed recording is over')
