@@ -5,6 +5,7 @@
 import { TorchkeepError } from '../src/format/errors.js'
 import { call, callTensor } from './call.js'
 import { tensor as makeTensor } from './creation.js'
+import { integerRange, type DType } from './dtype.js'
 import { knownOptions } from './options.js'
 import { Tensor } from './tensor.js'
 
@@ -18,9 +19,9 @@ export interface Range {
 
 /**
  * One index: a position, a range, null (a new dimension), `'...'`, a boolean, a boolean or integer tensor, or a list of
- * positions.
+ * positions or of booleans. An integer tensor without dimensions is a position, a boolean one a boolean, as in PyTorch.
  */
-export type Index = number | Range | null | '...' | boolean | Tensor | readonly number[]
+export type Index = number | Range | null | '...' | boolean | Tensor | readonly number[] | readonly boolean[]
 
 /** `tensor[indices]`. */
 export function indexTensor(tensor: Tensor, indices: readonly Index[]): Tensor {
@@ -54,7 +55,8 @@ function applyViews(tensor: Tensor, indices: readonly Index[]): { view: Tensor; 
   const tensors: (Tensor | null)[] = []
   let view = tensor
   let dim = 0
-  for (const index of indices) {
+  for (const given of indices) {
+    const index = scalarIndex(given)
     if (index === '...') dim += rank - consumed
     else if (index === null) view = callTensor('unsqueeze', [view, dim++])
     else if (typeof index === 'number') view = callTensor('select.int', [view, dim, index])
@@ -64,11 +66,21 @@ function applyViews(tensor: Tensor, indices: readonly Index[]): { view: Tensor; 
     } else if (index instanceof Tensor) {
       tensors[dim] = index
       dim += dimensionsOf(index)
-    } else if (isList(index)) tensors[dim++] = makeTensor(index, { dtype: 'int64', device: tensor.device })
+    } else if (isList(index)) tensors[dim++] = makeTensor(index, { dtype: dtypeOfList(index), device: tensor.device })
     else view = applyRange(view, dim++, index)
   }
   return { view, tensors: Array.from(tensors, (item) => item ?? null) }
 }
+
+/** The value of a tensor without dimensions that stands for a position or a boolean. */
+function scalarIndex(index: Index): Index {
+  if (!(index instanceof Tensor) || index.dim() > 0) return index
+  if (isMask(index)) return Boolean(index.item())
+  return integerRange(index.dtype) === undefined ? index : Number(index.item())
+}
+
+const dtypeOfList = (list: readonly (number | boolean)[]): DType =>
+  list.length > 0 && list.every((item) => typeof item === 'boolean') ? 'bool' : 'int64'
 
 /** A whole range leaves the tensor as it is, as in PyTorch, so that no node is recorded for it. */
 function applyRange(view: Tensor, dim: number, range: Range): Tensor {
@@ -86,4 +98,6 @@ function dimensionsOf(index: Index): number {
 
 const isMask = (index: Tensor): boolean => index.dtype === 'bool' || index.dtype === 'uint8'
 
-const isList = (index: Range | readonly number[]): index is readonly number[] => Array.isArray(index)
+type List = readonly number[] | readonly boolean[]
+
+const isList = (index: Range | List): index is List => Array.isArray(index)
