@@ -40,8 +40,8 @@ export function indexPut(tensor: Tensor, indices: readonly Index[], value: Tenso
 }
 
 /**
- * Applies what can be a view and collects what needs `index`: one entry a dimension of the view, null where it is not
- * indexed.
+ * Applies what can be a view and collects what needs `index`: one entry a dimension of the view (or mask of several),
+ * null where it is not indexed.
  */
 function applyViews(tensor: Tensor, indices: readonly Index[]): { view: Tensor; tensors: (Tensor | null)[] } {
   const rank = tensor.dim()
@@ -55,6 +55,8 @@ function applyViews(tensor: Tensor, indices: readonly Index[]): { view: Tensor; 
   const tensors: (Tensor | null)[] = []
   let view = tensor
   let dim = 0
+  // A mask of several dimensions is one entry all the same: `index` spreads it itself.
+  let spread = 0
   for (const given of indices) {
     const index = scalarIndex(given)
     if (index === '...') dim += rank - consumed
@@ -62,11 +64,13 @@ function applyViews(tensor: Tensor, indices: readonly Index[]): { view: Tensor; 
     else if (typeof index === 'number') view = callTensor('select.int', [view, dim, index])
     else if (typeof index === 'boolean') {
       view = callTensor('unsqueeze', [view, dim])
-      tensors[dim++] = makeTensor([index], { device: tensor.device })
+      tensors[dim++ - spread] = makeTensor([index], { device: tensor.device })
     } else if (index instanceof Tensor) {
-      tensors[dim] = index
+      tensors[dim - spread] = index
       dim += dimensionsOf(index)
-    } else if (isList(index)) tensors[dim++] = makeTensor(index, { dtype: dtypeOfList(index), device: tensor.device })
+      spread += dimensionsOf(index) - 1
+    } else if (isList(index))
+      tensors[dim++ - spread] = makeTensor(index, { dtype: dtypeOfList(index), device: tensor.device })
     else view = applyRange(view, dim++, index)
   }
   return { view, tensors: Array.from(tensors, (item) => item ?? null) }

@@ -47,6 +47,7 @@ const reads: Record<string, () => Index[]> = {
   'torch.tensor(1), :, [0, 2]': () => [tensor(1, { dtype: 'int64' }), {}, [0, 2]],
   'torch.tensor(True), [1, 0], :, torch.tensor(0)': () => [tensor(true), [1, 0], {}, tensor(0, { dtype: 'int64' })],
   'torch.tensor(False)': () => [tensor(false)],
+  'torch.arange(6).reshape(2, 3) % 2 == 0, [0, 3, 1]': () => [arange(6).reshape(2, 3).remainder(2).eq(0), [0, 3, 1]],
   '[True, False], :, [3, 1]': () => [[true, false], {}, [3, 1]],
   True: () => [true],
   False: () => [false],
