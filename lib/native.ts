@@ -83,6 +83,12 @@ function checkLibTorch(found: NativeAddon): void {
   }
   const wanted = process.env['LIBTORCH']
   if (wanted === undefined || wanted === '') return
+  if (!existsSync(join(wanted, 'lib')))
+    throw new TorchkeepError(
+      'ERR_LIBTORCH_MISSING',
+      `LIBTORCH names ${wanted}, expected a folder with LibTorch's lib folder, found none; the native addon was built for the one in ${libtorchPath}`,
+      { suggestions: ['unset LIBTORCH, or set it to that folder', rebuild] },
+    )
   const version = versionOf(wanted)
   if (version === null || version === libtorchBuild) return
   mismatch(

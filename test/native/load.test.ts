@@ -78,6 +78,7 @@ describe('loading the addon', () => {
   it('refuses to use another LibTorch than the one that LIBTORCH names', () =>
     withFolder(async (other) => {
       const { libtorchBuild, libtorchPath } = addon().versions()
+      mkdirSync(join(other, 'lib'))
       writeFileSync(join(other, 'version.py'), "__version__ = '9.9.0+cpu'\n")
       const failure = await loadFrom(place, { LIBTORCH: other })
       assert.equal(failure?.code, 'ERR_ADDON_MISMATCH')
@@ -87,6 +88,15 @@ describe('loading the addon', () => {
       )
       assert.deepEqual(failure.suggestions, ['npx torchkeep setup'])
       assert.equal(await loadFrom(place, { LIBTORCH: libtorchPath }), null)
+    }))
+
+  it('does not pass over a LIBTORCH that names no LibTorch', () =>
+    withFolder(async (empty) => {
+      for (const wrong of [empty, join(empty, 'nowhere')]) {
+        const failure = await loadFrom(place, { LIBTORCH: wrong })
+        assert.equal(failure?.code, 'ERR_LIBTORCH_MISSING')
+        assert.ok(failure.message.startsWith(`LIBTORCH names ${wrong}, expected a folder with`), failure.message)
+      }
     }))
 
   it('translates a failure once, with the native error as its cause', () => {
