@@ -53,6 +53,14 @@ describe('checkpoint store', () => {
     assert.deepEqual(calls, ['syncFile', 'rename', 'syncFolder'])
   })
 
+  it('copies without linking, so that writing onto one name leaves the other alone', async () => {
+    const copy = join(folder, 'copy.pth')
+    await publish(path, write('one'))
+    await publishCopy(path, copy)
+    writeFileSync(copy, 'written over in place, as torch.save does')
+    assert.equal(readFileSync(path, 'utf8'), 'one')
+  })
+
   it('really flushes the temporary file before the rename, and the folder after it', async function () {
     if (process.platform !== 'linux') {
       console.log('      skipped: needs /proc to tell which file a descriptor is')

@@ -100,6 +100,18 @@ describe('checkpoints of a run', function () {
     assert.deepEqual(phaseState.groups, [['head.2.weight', 'head.2.bias']])
   })
 
+  it('lets no gradient into frozen parameters, and puts the flags back', async () => {
+    const run = prepare(join(folder, 'flags'))
+    const learned: string[][] = []
+    const names = (): string[] =>
+      [...run.model.namedParameters()].flatMap(([name, { requiresGrad }]) => (requiresGrad ? [name] : []))
+    run.trainer.on('phase', () => learned.push(names()))
+    await run.trainer.train(run.trainLoader, run.valLoader)
+    assert.deepEqual(learned[0], ['head.2.weight', 'head.2.bias'])
+    assert.equal(learned[1]?.length, 6)
+    assert.equal(names().length, 6)
+  })
+
   it('tells steps and epochs', () => {
     assert.equal(
       events.step.reduce((sum, { losses }) => sum + losses.length, 0),
