@@ -9,6 +9,7 @@
 #include "binding/environment.h"
 #include "binding/tensor_handle.h"
 #include "engine/error.h"
+#include "engine/runtime.h"
 #include "engine/session.h"
 
 namespace torchkeep::binding {
@@ -182,6 +183,7 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
   Napi::Value run(const Napi::CallbackInfo& info) {
     const Options options(info, "run");
     engine::BatchSource source = readBatches(options);
+    engine::releaseWaitingThreads();  // this thread's, from eager operators
     const double maxDurationMs = options.number("maxDurationMs");
     if (!(maxDurationMs >= 0)) {
       rejectArgument(options.path("maxDurationMs"), "a number >= 0", options.get("maxDurationMs"));
@@ -197,6 +199,7 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
 
   Napi::Value evaluate(const Napi::CallbackInfo& info) {
     engine::BatchSource source = readBatches(Options(info, "evaluate"));
+    engine::releaseWaitingThreads();
     const auto makeResult = [session = session_](Napi::Env env, engine::EvaluateResult& result) {
       return toJs(env, result);
     };

@@ -4,6 +4,11 @@
 #include <ATen/Version.h>
 #include <c10/util/Exception.h>
 
+#if defined(__linux__)
+// OpenMP 5.0, from the libgomp that LibTorch brings. Weak: a LibTorch on another OpenMP runtime may lack it, and has no such counting.
+extern "C" __attribute__((weak)) int omp_pause_resource_all(int kind);
+#endif
+
 namespace torchkeep::engine {
 namespace {
 
@@ -31,5 +36,12 @@ Versions versions() {
 int getNumThreads() { return at::get_num_threads(); }
 
 void setNumThreads(int threads) { at::set_num_threads(threads); }
+
+void releaseWaitingThreads() {
+#if defined(__linux__)
+  constexpr int softPause = 1;  // omp_pause_soft: settings stay
+  if (omp_pause_resource_all != nullptr) omp_pause_resource_all(softPause);
+#endif
+}
 
 }  // namespace torchkeep::engine
