@@ -2,7 +2,7 @@
 import { type ArchiveValue, call, Parameter, saveArchive as writeArchive, Tensor } from '../lib/index.js'
 import type { DType, TensorHandle } from '../lib/contract.js'
 import { addon } from '../lib/native.js'
-import { publish } from './checkpoint/store.js'
+import { publish, publishNew } from './checkpoint/store.js'
 import {
   type AnyTensorRecord,
   type ByteOrigin,
@@ -31,9 +31,19 @@ import { TorchkeepError } from './format/errors.js'
  * @throws TorchkeepError `ERR_INVALID_ARGUMENT` naming the place of what cannot be saved; `ERR_CHECKPOINT_WRITE`.
  */
 export async function save(path: string, value: unknown): Promise<void> {
+  await publish(path, writerOf(path, value))
+}
+
+/** {@link save}, but never over another file: where `path` is taken, the file is called `stem-2.pth`, `stem-3.pth`... Resolves to its name. */
+export async function saveNew(path: string, value: unknown): Promise<string> {
+  return publishNew(path, writerOf(path, value))
+}
+
+/** Plans the file now, so that what cannot be saved is refused before anything is written. */
+function writerOf(path: string, value: unknown): (temporaryPath: string) => Promise<void> {
   requirePath(path)
   const plan = planTorchFile<TensorHandle | ByteOrigin>(value, { topFolder: topFolderOf(path), describeTensor })
-  await publish(path, (temporaryPath) => execute(plan, temporaryPath))
+  return (temporaryPath) => execute(plan, temporaryPath)
 }
 
 /**

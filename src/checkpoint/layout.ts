@@ -1,7 +1,7 @@
 /** Names and folders of a run's checkpoints. */
 import { join } from 'node:path'
 import { TorchkeepError } from '../format/errors.js'
-import { exists, freePath } from './store.js'
+import { exists } from './store.js'
 
 /** What the names of a checkpoint tell. */
 export interface CheckpointName {
@@ -18,18 +18,15 @@ export interface CheckpointName {
 /** The folders of a checkpoint folder in which the trainer writes. */
 export const checkpointFolders = (folder: string): string[] => [folder, join(folder, 'regular'), join(folder, 'best')]
 
-/** A free path `regular/checkpoint_epoch_{E}_phase_{P}_{T}[_step_{S}][-2].pth`. */
-export function regularPath(folder: string, name: CheckpointName): Promise<string> {
+/** `regular/checkpoint_epoch_{E}_phase_{P}_{T}[_step_{S}].pth`; the store adds `-2` where that is taken. */
+export function regularPath(folder: string, name: CheckpointName): string {
   const step = name.step === undefined ? '' : `_step_${name.step}`
-  return freePath(
-    join(folder, 'regular', `checkpoint_epoch_${name.epoch}_phase_${name.phase}_${name.timestamp}${step}`),
-    '.pth',
-  )
+  return join(folder, 'regular', `checkpoint_epoch_${name.epoch}_phase_${name.phase}_${name.timestamp}${step}.pth`)
 }
 
-/** A free path `best/best_model_epoch_{E}_phase_{P}[-2].pth`. */
-export function bestPath(folder: string, { epoch, phase }: Pick<CheckpointName, 'epoch' | 'phase'>): Promise<string> {
-  return freePath(join(folder, 'best', `best_model_epoch_${epoch}_phase_${phase}`), '.pth')
+/** `best/best_model_epoch_{E}_phase_{P}.pth`; the store adds `-2` where that is taken. */
+export function bestPath(folder: string, { epoch, phase }: Pick<CheckpointName, 'epoch' | 'phase'>): string {
+  return join(folder, 'best', `best_model_epoch_${epoch}_phase_${phase}.pth`)
 }
 
 /** Always a copy of the best checkpoint. */

@@ -6,9 +6,9 @@
  */
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { access, copyFile, constants, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { access, copyFile, constants, link, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, join, parse, resolve } from 'node:path'
 import { TorchkeepError } from '../format/errors.js'
 
 /** The file operations of {@link publish}, in the order of their use; tests put failures between them. */
@@ -16,6 +16,8 @@ export interface FileOperations {
   /** Flushes a file's data and size to the device. */
   syncFile(path: string): Promise<void>
   rename(from: string, to: string): Promise<void>
+  /** Gives a file a second name, which nothing may have (`EEXIST`). */
+  link(path: string, name: string): Promise<void>
   /** Flushes a folder's names to the device. */
   syncFolder(path: string): Promise<void>
   remove(path: string): Promise<void>
@@ -25,6 +27,7 @@ export interface FileOperations {
 export const nodeFiles: FileOperations = {
   syncFile: (path) => sync(path, 'r+'),
   rename,
+  link,
   // Windows has no way to flush a folder and needs none: its file systems journal the rename.
   syncFolder: (path) => (process.platform === 'win32' ? Promise.resolve() : sync(path, 'r')),
   remove: (path) => rm(path, { force: true }),
@@ -43,12 +46,67 @@ export async function publish(
   write: (temporaryPath: string) => Promise<void>,
   files: FileOperations = nodeFiles,
 ): Promise<void> {
+  await publishAs(path, write, files, async (temporaryPath) => {
+    await files.rename(temporaryPath, path)
+    return path
+  })
+}
+
+/**
+ * Publishes a file as {@link publish} does, but never over another one: where `path` is taken it gets the first free of `stem-2.ext`, `stem-3.ext`...
+ * Two processes that publish under one name at once both keep their files.
+ *
+ * @returns the name it got.
+ */
+export function publishNew(
+  path: string,
+  write: (temporaryPath: string) => Promise<void>,
+  files: FileOperations = nodeFiles,
+): Promise<string> {
+  return publishAs(path, write, files, async (temporaryPath) => {
+    const { dir, name, ext } = parse(path)
+    for (let count = 1; ; count++) {
+      const free = join(dir, `${name}${count === 1 ? '' : `-${count}`}${ext}`)
+      if (!(await takeName(temporaryPath, free, files))) continue
+      await files.remove(temporaryPath)
+      return free
+    }
+  })
+}
+
+/** Gives the file a name that nothing has; false where something has it. */
+async function takeName(temporaryPath: string, name: string, files: FileOperations): Promise<boolean> {
+  try {
+    await files.link(temporaryPath, name)
+    return true
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST') return false
+    if (code === undefined || !noHardLinks.has(code)) throw error
+    // A file system without hard links, such as FAT. Here two processes at once could still meet between the look and the rename.
+    if (await exists(name)) return false
+    await files.rename(temporaryPath, name)
+    return true
+  }
+}
+
+/** What systems answer where a file system has no hard links. */
+const noHardLinks = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'])
+
+/** Writes the temporary file, makes it durable, has `place` give it its name, and makes the name durable. Returns the name. */
+async function publishAs(
+  path: string,
+  write: (temporaryPath: string) => Promise<void>,
+  files: FileOperations,
+  place: (temporaryPath: string) => Promise<string>,
+): Promise<string> {
   const folder = dirname(resolve(path))
   const temporaryPath = join(folder, temporaryName())
+  let placed: string
   try {
     await write(temporaryPath)
     await files.syncFile(temporaryPath)
-    await files.rename(temporaryPath, path)
+    placed = await place(temporaryPath)
   } catch (error) {
     const leftOver = await removeAfterFailure(temporaryPath, files)
     if (error instanceof TorchkeepError && error.code !== 'ERR_CHECKPOINT_WRITE' && leftOver === '') throw error
@@ -57,8 +115,9 @@ export async function publish(
   try {
     await files.syncFolder(folder)
   } catch (error) {
-    throw writeError(path, '; the file is in place and whole, but its name may not survive a power cut', error)
+    throw writeError(placed, '; the file is in place and whole, but its name may not survive a power cut', error)
   }
+  return placed
 }
 
 /**
@@ -66,9 +125,16 @@ export async function publish(
  * linked names would overwrite both.
  */
 export function publishCopy(source: string, path: string): Promise<void> {
-  return publish(path, (temporaryPath) =>
-    copyFile(source, temporaryPath, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE),
-  )
+  return publish(path, copyOf(source))
+}
+
+/** {@link publishCopy} under a free name, as {@link publishNew} finds it. Returns the name. */
+export function publishNewCopy(source: string, path: string): Promise<string> {
+  return publishNew(path, copyOf(source))
+}
+
+function copyOf(source: string): (temporaryPath: string) => Promise<void> {
+  return (temporaryPath) => copyFile(source, temporaryPath, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
 }
 
 /** Makes a folder with its missing parents, each made durable. */
@@ -80,21 +146,6 @@ export async function makeFolder(folder: string): Promise<void> {
     for (let made = resolve(folder); made !== top; made = dirname(made)) await nodeFiles.syncFolder(dirname(made))
   } catch (error) {
     throw writeError(folder, '', error)
-  }
-}
-
-/**
- * The first of `stem.ext`, `stem-2.ext`, `stem-3.ext`... that does not exist.
- *
- * @throws TorchkeepError `ERR_CHECKPOINT_WRITE` where the folder cannot be looked at.
- */
-export async function freePath(stem: string, extension: string): Promise<string> {
-  for (let count = 1; ; count++) {
-    const path = `${stem}${count === 1 ? '' : `-${count}`}${extension}`
-    const taken = await exists(path).catch((error: unknown) => {
-      throw writeError(path, '', error)
-    })
-    if (!taken) return path
   }
 }
 

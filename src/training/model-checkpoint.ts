@@ -1,9 +1,9 @@
 /** When a run saves and under which names. */
 import { encodeCheckpoint, type Checkpoint } from '../checkpoint/schema.js'
 import { bestPath, checkpointFolders, latestBestPath, latestPath, regularPath } from '../checkpoint/layout.js'
-import { makeFolder, publishCopy, removeStaleTemporaries } from '../checkpoint/store.js'
+import { makeFolder, publishCopy, publishNewCopy, removeStaleTemporaries } from '../checkpoint/store.js'
 import { TorchkeepError } from '../format/errors.js'
-import { save } from '../serialization.js'
+import { saveNew } from '../serialization.js'
 
 export interface ModelCheckpointOptions {
   /** Saves after every so many epochs of the run; default 1. The end of the run is always saved. */
@@ -70,13 +70,18 @@ export class ModelCheckpoint {
     const { epoch, phase, timestamp, dataPosition, trainingState } = checkpoint
     const step = dataPosition === null ? {} : { step: trainingState.globalStep }
     const best = this.saveBest && checkpoint.isBest
-    const bestFile = best ? [await bestPath(this.folder, { epoch, phase })] : []
-    const regularFile = regular || !best ? [await regularPath(this.folder, { epoch, phase, timestamp, ...step })] : []
-    const [path, ...others] = [...regularFile, ...bestFile] as [string, ...string[]]
-    const copies = [...others, ...(best ? [latestBestPath(this.folder)] : []), latestPath(this.folder)]
-    await save(path, encodeCheckpoint(checkpoint))
+    const names = [
+      ...(regular || !best ? [regularPath(this.folder, { epoch, phase, timestamp, ...step })] : []),
+      ...(best ? [bestPath(this.folder, { epoch, phase })] : []),
+    ]
+    const path = await saveNew(names[0] as string, encodeCheckpoint(checkpoint))
     this.newestPath = path
-    for (const copy of copies) await publishCopy(path, copy)
+    const copies: string[] = []
+    for (const name of names.slice(1)) copies.push(await publishNewCopy(path, name))
+    for (const name of [...(best ? [latestBestPath(this.folder)] : []), latestPath(this.folder)]) {
+      await publishCopy(path, name)
+      copies.push(name)
+    }
     return { path, copies }
   }
 }

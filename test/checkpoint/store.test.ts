@@ -17,11 +17,12 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import {
   type FileOperations,
-  freePath,
   makeFolder,
   nodeFiles,
   publish,
   publishCopy,
+  publishNew,
+  publishNewCopy,
   removeStaleTemporaries,
 } from '../../src/checkpoint/store.js'
 import { TorchkeepError } from '../../src/format/errors.js'
@@ -168,23 +169,43 @@ describe('checkpoint store', () => {
     assert.equal(readFileSync(path, 'utf8'), 'alive')
   })
 
-  it('copies, makes folders and finds free names', async () => {
+  it('copies and makes folders', async () => {
     await publish(path, write('best'))
     const deep = join(folder, 'a', 'b')
     await makeFolder(deep)
     await makeFolder(deep)
     await publishCopy(path, join(deep, 'latest_best.pth'))
     assert.equal(readFileSync(join(deep, 'latest_best.pth'), 'utf8'), 'best')
-    const stem = join(folder, 'c')
-    for (const expected of ['c.pth', 'c-2.pth', 'c-3.pth']) {
-      assert.equal(await freePath(stem, '.pth'), join(folder, expected))
-      writeFileSync(join(folder, expected), '')
-    }
+    await assert.rejects(makeFolder(join(path, 'below-a-file')), { code: 'ERR_CHECKPOINT_WRITE' })
+  })
+
+  it('never publishes a new file over another, also when several are published at once', async () => {
+    const wanted = join(folder, 'c.pth')
+    const texts = ['one', 'two', 'three', 'four', 'five']
+    const placed = await Promise.all(texts.map((text) => publishNew(wanted, write(text))))
+    assert.deepEqual(
+      placed.toSorted(),
+      ['c-2', 'c-3', 'c-4', 'c-5', 'c'].map((name) => join(folder, `${name}.pth`)),
+    )
+    assert.deepEqual(
+      placed.map((name) => readFileSync(name, 'utf8')),
+      texts,
+    )
+    assert.equal(names().length, texts.length)
+    assert.equal(await publishNewCopy(wanted, join(folder, 'c.pth')), join(folder, 'c-6.pth'))
+  })
+
+  it('finds a free name on a file system without hard links, too', async () => {
+    const refused = Object.assign(new Error('operation not permitted'), { code: 'EPERM' })
+    const files = { ...nodeFiles, link: () => Promise.reject(refused) }
+    assert.equal(await publishNew(path, write('one'), files), path)
+    assert.equal(await publishNew(path, write('two'), files), join(folder, 'latest-2.pth'))
+    assert.equal(readFileSync(path, 'utf8'), 'one')
+    assert.deepEqual(names(), ['latest-2.pth', 'latest.pth'])
     symlinkSync('loop', join(folder, 'loop'))
-    await assert.rejects(freePath(join(folder, 'loop', 'x'), '.pth'), {
+    await assert.rejects(publishNew(join(folder, 'loop', 'x.pth'), write('three')), {
       code: 'ERR_CHECKPOINT_WRITE',
       message: /ELOOP/,
     })
-    await assert.rejects(makeFolder(join(path, 'below-a-file')), { code: 'ERR_CHECKPOINT_WRITE' })
   })
 })
