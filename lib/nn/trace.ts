@@ -1,8 +1,9 @@
 /** Records a module's forward, or a function, as a graph of ATen operators in torch.export's schema. */
 import { TorchkeepError } from '../../src/format/errors.js'
-import { cat } from '../creation.js'
+import { arange, cat } from '../creation.js'
 import type { TensorInfo } from '../contract.js'
 import { noGrad } from '../grad-mode.js'
+import { knownOptions } from '../options.js'
 import { preserveRngState } from '../random.js'
 import { withRecorder } from '../recording.js'
 import { keep, scope } from '../scope.js'
@@ -30,6 +31,14 @@ export function constantsOf(graph: ExportedGraph): ReadonlyMap<string, Tensor> {
   return constantsOfGraphs.get(graph) ?? new Map()
 }
 
+export interface TraceOptions {
+  /**
+   * Further batch sizes that the graph will meet, such as that of a last batch that is not full. The recording is made for each of them too and must be
+   * the same, so that a `forward` that decides by the size is refused. Default: none.
+   */
+  batchSizes?: readonly number[]
+}
+
 /**
  * Records what `module.call(...exampleInputs)` does, with each submodule in its present mode. The example's values are
  * used only to run the operators on copies: parameters, buffers, inputs and the random state stay as they are. Inputs
@@ -37,18 +46,21 @@ export function constantsOf(graph: ExportedGraph): ReadonlyMap<string, Tensor> {
  * and a graph that holds the batch size is refused (`ERR_INVALID_ARGUMENT` naming the node), as it would go wrong for
  * any other.
  */
-export function trace(module: Module, exampleInputs: readonly Tensor[]): ExportedGraph {
+export function trace(module: Module, exampleInputs: readonly Tensor[], options: TraceOptions = {}): ExportedGraph {
+  knownOptions('trace', options, ['batchSizes'])
   const rows = exampleInputs.find((input) => input.dim() > 0)?.size(0)
   const isBatch = (input: Tensor): boolean => input.dim() > 0 && input.size(0) === rows
-  return traceTwice(module, (...inputs) => module.call(...inputs), exampleInputs, isBatch)
+  return traceForBatches(module, (...inputs) => module.call(...inputs), exampleInputs, isBatch, options)
 }
 
 /** Records a function such as a loss. All inputs with at least one dimension are taken for batches. */
 export function traceFunction(
   fn: (...inputs: Tensor[]) => Tensor | Tensor[],
   exampleInputs: readonly Tensor[],
+  options: TraceOptions = {},
 ): ExportedGraph {
-  return traceTwice(null, fn, exampleInputs, (input) => input.dim() > 0)
+  knownOptions('traceFunction', options, ['batchSizes'])
+  return traceForBatches(null, fn, exampleInputs, (input) => input.dim() > 0, options)
 }
 
 interface Recording {
@@ -59,11 +71,12 @@ interface Recording {
   isSingleOutput: boolean
 }
 
-function traceTwice(
+function traceForBatches(
   module: Module | null,
   fn: (...inputs: Tensor[]) => Tensor | Tensor[],
   inputs: readonly Tensor[],
   isBatch: (input: Tensor) => boolean,
+  { batchSizes = [] }: TraceOptions,
 ): ExportedGraph {
   return preserveRngState(() =>
     noGrad(() => {
@@ -76,6 +89,10 @@ function traceTwice(
           inputs.map((input) => (isBatch(input) ? cat([input, input]) : input)),
         )
         compareNodes(once.recorder, twice.recorder)
+        for (const rows of new Set(batchSizes)) {
+          const resized = inputs.map((input) => (isBatch(input) ? withRows(input, rows) : input))
+          compareNodes(once.recorder, record(module, fn, resized).recorder)
+        }
         for (const [name, tensor] of once.recorder.constants) constants.set(name.slice('c_'.length), keep(tensor))
         const batch = inputs.find(isBatch)?.size(0) ?? 0
         return toGraph(module, once, new SymbolicSizes(batch), twice.recorder.infos)
@@ -84,6 +101,11 @@ function traceTwice(
       return graph
     }),
   )
+}
+
+/** A batch of another size from the rows of this one, again from the first where it has too few. */
+function withRows(batch: Tensor, rows: number): Tensor {
+  return batch.indexSelect(0, arange(rows).remainder(batch.size(0)).long())
 }
 
 function record(

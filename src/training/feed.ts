@@ -57,6 +57,11 @@ export class BatchFeed {
       )
   }
 
+  /** The sizes that batches have: of the full ones, and of the last. */
+  get batchSizes(): number[] {
+    return [this.rowsOfBatch(0), this.rowsOfBatch(this.batches - 1)]
+  }
+
   /** Rows of the batch with this index: all but the last are full. */
   rowsOfBatch(index: number): number {
     return Math.min(this.batchSize, this.numSamples - index * this.batchSize)

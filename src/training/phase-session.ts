@@ -4,7 +4,7 @@ import type { Dict, ModelGraph, PhaseState } from '../checkpoint/schema.js'
 import type { OptimizerConfig, Phase, SchedulerConfig, TrainingConfig } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
 import type { PhaseNames } from './patterns.js'
-import { type LossFunction, recordGraphs } from './recording.js'
+import { type BatchSizes, type LossFunction, recordGraphs } from './recording.js'
 
 /** The optimizer of phases that name none, where the run names none either. */
 export const defaultOptimizer: OptimizerConfig = { name: 'AdamW' }
@@ -50,6 +50,7 @@ export class PhaseSession {
     loss: LossFunction
     /** Inputs, then the target. */
     example: readonly Tensor[]
+    batchSizes: BatchSizes
     threads: number
     /** What to go on with. */
     restored: RestoredPhase | null
@@ -64,7 +65,7 @@ export class PhaseSession {
     )
     const scheduler = config.scheduler === undefined ? null : makeScheduler(optimizer, config.scheduler)
     if (restored !== null) restore(optimizer, scheduler, restored)
-    const graphs = recordGraphs(model, names.modulesInEval, options.loss, options.example)
+    const graphs = recordGraphs(model, names.modulesInEval, options.loss, options.example, options.batchSizes)
     const session = await Session.create({ module: model, ...graphs, optimizer, threads: options.threads })
     return new PhaseSession(config, names, optimizer, scheduler, session, {
       train: JSON.stringify(graphs.trainGraph),

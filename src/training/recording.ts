@@ -36,6 +36,12 @@ export function exampleLoss(loss: LossFunction, outputs: readonly Tensor[], targ
   return preserveRngState(() => scope(() => noGrad(() => fn(...outputs, target))))
 }
 
+/** The sizes of the batches that a run will meet, the last ones included. */
+export interface BatchSizes {
+  training: readonly number[]
+  validation: readonly number[]
+}
+
 /**
  * Records the training, evaluation and loss graphs.
  *
@@ -47,13 +53,16 @@ export function recordGraphs(
   modulesInEval: readonly string[],
   loss: LossFunction,
   example: readonly Tensor[],
+  batchSizes: BatchSizes,
 ) {
   const inputs = example.slice(0, -1)
   return preserving(model, () => {
-    const trainGraph = trace(trainExcept(model, modulesInEval), inputs)
-    const evalGraph = trace(model.eval(), inputs)
+    const trainGraph = trace(trainExcept(model, modulesInEval), inputs, { batchSizes: batchSizes.training })
+    const evalGraph = trace(model.eval(), inputs, { batchSizes: batchSizes.validation })
     const outputs = exampleOutputs(model, inputs)
-    const lossGraph = traceFunction(loss as (...tensors: Tensor[]) => Tensor, [...outputs, example.at(-1) as Tensor])
+    const lossGraph = traceFunction(loss as (...tensors: Tensor[]) => Tensor, [...outputs, example.at(-1) as Tensor], {
+      batchSizes: [...batchSizes.training, ...batchSizes.validation],
+    })
     for (const output of outputs) output.dispose()
     return { trainGraph, evalGraph, lossGraph }
   })

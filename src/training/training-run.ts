@@ -106,7 +106,7 @@ export class TrainingRun {
   }
 
   async #openPhase(config: Phase): Promise<PhaseSession> {
-    const { model, loss, training, phaseNames, threads, trainingConfig, emit } = this.#parts
+    const { model, loss, training, validation, phaseNames, threads, trainingConfig, emit } = this.#parts
     const names = phaseNames[this.#state.phase - 1] as PhaseNames
     const example = training.example(training.rowsOfBatch(0))
     const phase = await PhaseSession.open({
@@ -117,6 +117,7 @@ export class TrainingRun {
       threads,
       defaultOptimizer: trainingConfig.optimizer ?? defaultOptimizer,
       example,
+      batchSizes: { training: training.batchSizes, validation: validation?.batchSizes ?? [] },
       restored: this.#restored === null ? null : restoredPhase(this.#restored, names),
     })
     for (const tensor of example) tensor.dispose()

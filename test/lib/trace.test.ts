@@ -12,6 +12,7 @@ import {
   tensor,
   type Tensor,
   trace,
+  traceFunction,
 } from '../../lib/index.js'
 import { Cnn } from './cnn.js'
 import { digest, digests } from './digest.js'
@@ -56,6 +57,14 @@ describe('trace', () => {
       assert.throws(() => record(fn), refused(/^Node '\w+' \(torch\.ops\.aten\.\w+\.\w+\) depends on the batch size/))
     })
   }
+
+  it('refuses a decision by the batch size where told which sizes there will be', () => {
+    const decides = (x: Tensor) => (x.size(0) > 1 ? x.neg() : x.abs())
+    const example = [ones([4, 3])]
+    traceFunction(decides, example) // four rows and eight decide alike
+    assert.throws(() => traceFunction(decides, example, { batchSizes: [4, 1] }), refused(/depends on the batch size/))
+    assert.equal(traceFunction((x) => x.neg(), example, { batchSizes: [1, 9] }).graph.nodes.length, 1)
+  })
 
   it('refuses values, gradient modes, generators and recordings inside forward', () => {
     assert.throws(

@@ -103,6 +103,19 @@ describe('trainer errors', function () {
     assert.equal(summary.totalSteps, 6)
   })
 
+  it('refuses a model that treats the shorter last batch in another way, as one recording cannot', async () => {
+    class Decides extends nn.Module {
+      readonly linear = new nn.Linear(4, 2)
+      override forward(x: Tensor): Tensor {
+        const y = this.linear.call(x) as Tensor
+        return x.size(0) > 2 ? y : y.neg()
+      }
+    }
+    const bySize = trainer({}, new Decides()).train(loader(randn([6, 4]), randn([6, 2])), null)
+    await assert.rejects(bySize, { code: 'ERR_INVALID_ARGUMENT', message: /depends on the batch size/ })
+    await trainer({}, new Decides()).train(loader(randn([8, 4]), randn([8, 2])), null)
+  })
+
   it('stops at a loss that is not finite and says where the last good checkpoint is', async () => {
     const run = new ProgressiveTrainer(
       linear(),
