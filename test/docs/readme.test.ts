@@ -1,7 +1,7 @@
-/** The README's example is what examples/readme.mjs holds, and both its halves run as printed. */
+/** The README's example is what examples/readme.mjs holds, and the examples of the README and of docs/ run as printed. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -9,16 +9,16 @@ import { needPython, python } from '../python.js'
 
 const run = promisify(execFile)
 const root = new URL('../../../', import.meta.url)
-const readme = readFileSync(new URL('README.md', root), 'utf8')
 
-/** The n-th fenced block of a language, as printed. */
-function block(language: string, n = 0): string {
-  const found = [...readme.matchAll(new RegExp('^```' + language + '\\n([\\s\\S]*?)^```', 'gm'))][n]?.[1]
-  assert.ok(found !== undefined, `README.md has no ${language} block number ${n}`)
+/** The first fenced block of a language in a document, as printed. */
+function block(language: string, document = 'README.md'): string {
+  const text = readFileSync(new URL(document, root), 'utf8')
+  const found = new RegExp('^```' + language + '\\n([\\s\\S]*?)^```', 'm').exec(text)?.[1]
+  assert.ok(found !== undefined, `${document} has no ${language} block`)
   return found
 }
 
-describe('README', () => {
+describe('examples in the documents', () => {
   let folder: string
   before(() => (folder = mkdtempSync(join(tmpdir(), 'torchkeep-readme-'))))
   after(() => rmSync(folder, { recursive: true }))
@@ -33,9 +33,22 @@ describe('README', () => {
     needPython(this)
     // Inside the package, so that `torchkeep` resolves to it; the working folder is a fresh one.
     const { stdout } = await run(process.execPath, [new URL('examples/readme.mjs', root).pathname], { cwd: folder })
-    const printed = /prints: (.*)/.exec(block('js'))?.[1]
-    if (printed !== undefined) assert.ok(stdout.includes(printed), stdout)
+    assert.match(stdout, /^training was interrupted .* it goes on from .*\nbest: epoch \d+ of 10, loss \d/)
     const opened = await run(python as string, ['-c', block('python')], { cwd: folder })
-    assert.notEqual(opened.stdout.trim(), '')
+    assert.match(opened.stdout, /^\d+ \d+\.\d+$/m)
+  })
+
+  it('docs/errors.md catches what it says', async () => {
+    // Beside the compiled tests, so that `torchkeep` resolves to this package.
+    const program = new URL(`errors-example-${process.pid}.mjs`, import.meta.url).pathname
+    writeFileSync(program, block('js', 'docs/errors.md'))
+    mkdirSync(join(folder, 'checkpoints'), { recursive: true })
+    writeFileSync(join(folder, 'checkpoints', 'latest.pth'), 'PK\x03\x04 cut short')
+    try {
+      const { stderr } = await run(process.execPath, [program], { cwd: folder })
+      assert.match(stderr, /checkpoints\/latest\.pth/)
+    } finally {
+      rmSync(program)
+    }
   })
 })
