@@ -13,14 +13,17 @@ namespace {
 /// What an operation keeps others from using, from its submission to its end.
 class Marks {
  public:
-  Marks(const char* name, const std::vector<TensorPtr>& tensors, GeneratorPtr generator)
+  Marks(const char* name, const std::vector<TensorPtr>& tensors, const std::vector<TensorPtr>& data,
+        GeneratorPtr generator)
       : generator_(std::move(generator)) {
     for (const TensorPtr& tensor : tensors) refuseBusy(tensor, name, Access::Write);
+    for (const TensorPtr& tensor : data) refuseBusy(tensor, name, Access::Read);
     if (generator_ != nullptr && isGeneratorBusy(generator_)) {
       throw Error(ErrorCode::Busy,
                   std::string(name) + ": another session draws from this environment's generator; await it first");
     }
     storages_ = BusyStorages(tensors);
+    data_ = BusyStorages(data, Access::Read);
     if (generator_ != nullptr) setGeneratorBusy(generator_, true);
   }
   ~Marks() {
@@ -32,7 +35,16 @@ class Marks {
  private:
   const GeneratorPtr generator_;
   BusyStorages storages_;
+  /// Others may read the batches, not change them.
+  BusyStorages data_;
 };
+
+std::vector<TensorPtr> tensorsOf(const BatchSource& source) {
+  if (!source.ready) return source.tensors;
+  std::vector<TensorPtr> tensors;
+  for (const std::vector<TensorPtr>& batch : source.batches) tensors.insert(tensors.end(), batch.begin(), batch.end());
+  return tensors;
+}
 
 std::vector<TensorPtr> tensorsOf(const SessionSpec& spec) {
   std::vector<TensorPtr> tensors;
@@ -99,10 +111,10 @@ TrainingProgram& Session::program(const char* name) {
 }
 
 template <typename Result>
-void Session::submit(const char* name, const std::vector<TensorPtr>& tensors, bool draws,
-                     std::function<Result()> operation, Done<Result> done) {
+void Session::submit(const char* name, const std::vector<TensorPtr>& tensors, const std::vector<TensorPtr>& data,
+                     bool draws, std::function<Result()> operation, Done<Result> done) {
   requireIdle(name);
-  auto marks = std::make_shared<Marks>(name, tensors, draws ? generator_ : nullptr);
+  auto marks = std::make_shared<Marks>(name, tensors, data, draws ? generator_ : nullptr);
   pause_ = false;
   auto job = [this, marks, operation = std::move(operation), done = std::move(done)]() mutable {
     Result result{};
@@ -135,19 +147,21 @@ void Session::compile(SessionSpec spec, Done<bool> done) {
     program_ = std::make_unique<TrainingProgram>(spec, generator_, stop_, pause_);
     return true;
   };
-  submit<bool>("createSession", tensors, /*draws=*/false, std::move(operation), std::move(done));
+  submit<bool>("createSession", tensors, /*data=*/{}, /*draws=*/false, std::move(operation), std::move(done));
 }
 
 void Session::run(BatchSource source, double maxDurationMs, Done<RunResult> done) {
   TrainingProgram& program = this->program("run");
+  const std::vector<TensorPtr> data = tensorsOf(source);
   auto operation = [&program, maxDurationMs, source = std::move(source)] { return program.run(source, maxDurationMs); };
-  submit<RunResult>("run", program.tensors(), program.trainingDraws(), std::move(operation), std::move(done));
+  submit<RunResult>("run", program.tensors(), data, program.trainingDraws(), std::move(operation), std::move(done));
 }
 
 void Session::evaluate(BatchSource source, Done<EvaluateResult> done) {
   TrainingProgram& program = this->program("evaluate");
+  const std::vector<TensorPtr> data = tensorsOf(source);
   auto operation = [&program, source = std::move(source)] { return program.evaluate(source); };
-  submit<EvaluateResult>("evaluate", program.tensors(), program.evaluationDraws(), std::move(operation),
+  submit<EvaluateResult>("evaluate", program.tensors(), data, program.evaluationDraws(), std::move(operation),
                          std::move(done));
 }
 

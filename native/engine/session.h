@@ -112,11 +112,11 @@ class Session {
   void dispose();
 
  private:
-  /// Marks `tensors`, and the generator if the operation draws, as in use until the operation ends, and hands it to the
-  /// thread. Throws Busy or Disposed.
+  /// Marks `tensors`, and the generator if the operation draws, as in use and `data` as being read until the operation
+  /// ends, and hands it to the thread. Throws Busy or Disposed.
   template <typename Result>
-  void submit(const char* name, const std::vector<TensorPtr>& tensors, bool draws, std::function<Result()> operation,
-              Done<Result> done);
+  void submit(const char* name, const std::vector<TensorPtr>& tensors, const std::vector<TensorPtr>& data, bool draws,
+              std::function<Result()> operation, Done<Result> done);
   /// Throws Disposed or Busy, naming the operation.
   void requireIdle(const char* name);
   TrainingProgram& program(const char* name);

@@ -124,6 +124,23 @@ describe("a session's life", () => {
     other.session.dispose()
   })
 
+  it('lets others read the batches of a running chunk, but not change them', async () => {
+    const { spec, data } = mlp(addon())
+    const session = await addon().createSession(spec)
+    const [x] = data as [TensorHandle]
+    const double = () => addon().call({ op: 'aten::mul_', overload: 'Scalar', args: [x, 2], gradEnabled: false })
+    const common = { inputs: 1, maxDurationMs: Infinity }
+    for (const source of [{ tensors: data, order: endless, batchSize: 8 }, { batches: Array(20_000).fill(data) }]) {
+      const running = session.run({ ...source, ...common })
+      addon().tensorToData({ tensor: x })
+      assert.throws(double, code('ERR_BUSY'))
+      session.pause()
+      assert.equal((await running).reason, 'paused')
+      double()
+    }
+    session.dispose()
+  })
+
   it('updates nothing with a loss that is not finite', async () => {
     const reference = await setUp()
     await reference.run(rows(2))
