@@ -5,7 +5,8 @@
 #include <c10/util/Exception.h>
 
 #if defined(__linux__)
-// OpenMP 5.0, from the libgomp that LibTorch brings. Weak: a LibTorch on another OpenMP runtime may lack it, and has no such counting.
+// OpenMP 5.0, from the libgomp that LibTorch brings. Weak: a LibTorch on another OpenMP runtime may lack it, and has no
+// such counting.
 extern "C" __attribute__((weak)) int omp_pause_resource_all(int kind);
 #endif
 

@@ -22,9 +22,10 @@ Versions versions();
 int getNumThreads();
 void setNumThreads(int threads);
 
-/// Ends the OpenMP threads that wait for the calling thread's next parallel operator; such an operator starts them anew. libgomp counts the
-/// waiting threads of all threads, and where they are more than the processors, every barrier of the process sleeps instead of spinning: a
-/// session of two threads then takes small steps at a third of its speed on two processors.
+/// Ends the OpenMP threads that wait for the calling thread's next parallel operator; such an operator starts them
+/// anew. libgomp counts the waiting threads of all threads, and where they are more than the processors, every barrier
+/// of the process sleeps instead of spinning: a session of two threads then takes small steps at a third of its speed
+/// on two processors.
 void releaseWaitingThreads();
 
 }  // namespace torchkeep::engine
