@@ -24,7 +24,7 @@ void setNumThreads(int threads);
 
 /// Ends the OpenMP threads that wait for the calling thread's next parallel operator; such an operator starts them
 /// anew. libgomp counts the waiting threads of all threads, and where they are more than the processors, every barrier
-/// of the process sleeps instead of spinning: a session of two threads then takes small steps at a third of its speed
+/// of the process sleeps instead of spinning: a session of two threads then loses most of its speed on small steps
 /// on two processors.
 void releaseWaitingThreads();
 

@@ -20,7 +20,10 @@ describe('libtorch/elf', () => {
   })
 
   it("reads Node's own executable as the system's tools do", function () {
-    if (process.platform !== 'linux') return this.skip()
+    if (process.platform !== 'linux') {
+      console.log('      skipped: reads the ELF files of Linux')
+      return this.skip()
+    }
     assert.ok(readDynamicSection(process.execPath).needed.some((name) => name.startsWith('libc.so')))
   })
 
