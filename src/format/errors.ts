@@ -3,6 +3,8 @@
  * import it.
  */
 
+import type { FormatFindingId } from './findings.js'
+
 /** Codes a {@link TorchkeepError} can carry; what each means stands in `docs/errors.md`. */
 export type ErrorCode =
   | 'ERR_INVALID_ARGUMENT'
@@ -17,6 +19,7 @@ export type ErrorCode =
   | 'ERR_DATA'
   | 'ERR_MONITOR_MISSING'
   | 'ERR_CHECKPOINT_MISSING'
+  | 'ERR_CHECKPOINT_UNREADABLE'
   | 'ERR_CHECKPOINT_CORRUPT'
   | 'ERR_CHECKPOINT_UNSAFE'
   | 'ERR_CHECKPOINT_UNSUPPORTED'
@@ -30,17 +33,27 @@ export interface ErrorDetails {
   suggestions?: string[]
   /** The failure underneath. */
   cause?: unknown
+  /** Where a file is at fault: which kind of fault. */
+  finding?: FormatFindingId
+  /** The record, tensor or global at fault. */
+  subject?: string
 }
 
 /** Every failure that Torchkeep raises. The message names the culprit (file, record, tensor, field, option) with expected and found. */
 export class TorchkeepError extends Error {
   readonly code: ErrorCode
   readonly suggestions: string[]
+  /** Which kind of fault of a file it is; null where no file is at fault. See `docs/validate.md`. */
+  readonly finding: FormatFindingId | null
+  /** The record, tensor or global at fault, where there is one. */
+  readonly subject: string | null
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause })
     this.name = 'TorchkeepError'
     this.code = code
     this.suggestions = details.suggestions ?? []
+    this.finding = details.finding ?? null
+    this.subject = details.subject ?? null
   }
 }

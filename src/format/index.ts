@@ -6,6 +6,9 @@ export {
   Counter,
   Device,
   Layout,
+  NumpyArray,
+  NumpyScalar,
+  OpaqueObject,
   OrderedDict,
   PyFloat,
   PythonGlobal,
@@ -37,7 +40,7 @@ export { planTorchFile, topFolderOf, type PlanOptions, type PlannedStorage, type
 export type { CrcPatch, PlannedPart } from './zip-write.js'
 export type { DescribeTensor } from './storage-spans.js'
 export { writePlan, type WrittenFile } from './write-plan.js'
-export { readTorchFile, type ReadOptions, type TorchFile } from './read.js'
+export { readTorchFile, type Container, type ReadOptions, type TorchFile } from './read.js'
 export {
   readStorageBytes,
   readTensorBytes,
@@ -45,4 +48,5 @@ export {
   verifyStorages,
   type ReadBytesOptions,
 } from './read-bytes.js'
-export type { FormatWarning, ZipRecord } from './zip-read.js'
+export type { ZipRecord } from './zip-read.js'
+export { formatFinding, formatFindings, type Finding, type FormatFindingId, type Severity } from './findings.js'

@@ -4,6 +4,7 @@ import { ByteSource } from './byte-source.js'
 import { describe } from './arguments.js'
 import { dtypes, storageClassDTypes, type DTypeName } from './dtypes.js'
 import { TorchkeepError } from './errors.js'
+import { formatFinding, type Finding, type FormatFindingId } from './findings.js'
 import { PickleReader } from './pickle-read.js'
 import { torchHooks } from './rebuild.js'
 import { requireTorchSave, requireZip } from './recognize.js'
@@ -11,7 +12,7 @@ import { StorageRecord, type FileIdentity } from './tensor-record.js'
 import { PythonGlobal, Tuple } from './values.js'
 import { walk } from './walk.js'
 import { weightsOnlyOpcodes } from './weights-only-opcodes.js'
-import { readRecord, readZipArchive, type FormatWarning, type ZipArchive, type ZipRecord } from './zip-read.js'
+import { readRecord, readZipArchive, type ZipArchive, type ZipRecord } from './zip-read.js'
 
 /** How {@link readTorchFile} reads. */
 export interface ReadOptions {
@@ -22,23 +23,59 @@ export interface ReadOptions {
   keepFloats?: boolean
   /** Largest `data.pkl` that is read into memory, in bytes. 256 MiB unless told: that holds about two million tensors. */
   maxPickleBytes?: number
+  /**
+   * What a call that could run code becomes (nothing is ever called): `refuse` throws ERR_CHECKPOINT_UNSAFE, `describe` makes it an `OpaqueObject` and a finding, for tools that only look.
+   * `refuse` unless told. Objects of unknown classes become `OpaqueObject`s either way.
+   */
+  unsafe?: 'refuse' | 'describe'
+  /**
+   * How much of the container is checked: `full` compares every local header and descriptor of a zip with its directory, `directory` believes the directory and reads head and tail only.
+   * `full` unless told.
+   */
+  structure?: 'full' | 'directory'
 }
 
-/** A torch file that was read. Nothing stays open. */
+/** The formats that PyTorch and its companions write. */
+export type Container =
+  /** `torch.save` since 1.6. */
+  | 'torch_zip'
+  /** `torch.save` from 0.1.10 to 1.5: a sequence of pickles. */
+  | 'torch_legacy'
+  /** `torch.save` before 0.1.10. */
+  | 'torch_tar'
+  /** `torch.jit.save`, and C++ `torch::save`. */
+  | 'torchscript'
+  /** C++ `torch::pickle_save`. */
+  | 'pickle_save'
+  /** `torch.export.save`. */
+  | 'pt2'
+  | 'safetensors'
+  /** `*.safetensors.index.json` (or `*.bin.index.json`) and its shards. */
+  | 'sharded'
+  /** A folder of `torch.distributed.checkpoint`. */
+  | 'distributed'
+
+/** A file (or folder) that was read. Nothing stays open. */
 export interface TorchFile {
   readonly path: string
-  /** What the file looked like when it was read; bytes are refused once it has changed. */
+  readonly container: Container
+  /** What the file looked like when it was read; bytes are refused once it has changed. Of several files (shards), the one that names the others. */
   readonly identity: FileIdentity
+  /** Facts of the container besides the tensors, as plain JSON values: `__metadata__` of safetensors, the graph of a `.pt2`, the code files of a TorchScript archive, the shards. */
+  readonly details: Readonly<Record<string, unknown>>
+  /** Whether changed bytes would be noticed: everywhere, in some records only, nowhere. */
+  readonly protection: 'crc32' | 'partial' | 'none'
   /** What `torch.load` would give, with descriptions in place of tensors; see `values.ts` for the other types. */
   readonly value: unknown
   /** Storages that the value refers to, in the order of first use. */
   readonly storages: readonly StorageRecord[]
   readonly records: ReadonlyMap<string, ZipRecord>
+  /** Of a zip archive; empty for other containers. */
   readonly topFolder: string
   /** Classes and functions that the pickle mentions, by full name. */
   readonly globals: readonly string[]
-  /** What is odd but harmless. */
-  readonly warnings: readonly FormatWarning[]
+  /** What is odd; with `unsafe: 'describe'` also what is unsafe. */
+  readonly findings: readonly Finding<FormatFindingId>[]
 }
 
 const smallRecordBytes = 1 << 16
@@ -53,9 +90,9 @@ const supportedVersions = { least: 1, most: 10 }
  */
 export async function readTorchFile(path: string, options: ReadOptions = {}): Promise<TorchFile> {
   return ByteSource.with(path, async (source) => {
-    const warnings: FormatWarning[] = []
+    const findings: Finding<FormatFindingId>[] = []
     await requireZip(source)
-    const archive = await readZipArchive(source, warnings)
+    const archive = await readZipArchive(source, findings)
     requireTorchSave(path, archive)
     await checkContainer(source, archive)
     const pickleRecord = archive.records.get('data.pkl')
@@ -71,16 +108,19 @@ export async function readTorchFile(path: string, options: ReadOptions = {}): Pr
       keepFloats: options.keepFloats ?? false,
     }).load()
     walk(value, () => true)
-    storages.warnUnused(warnings)
+    storages.warnUnused(findings)
     return {
       path,
+      container: 'torch_zip',
       identity: source.identity,
       value,
       storages: storages.inOrder,
       records: archive.records,
       topFolder: archive.topFolder,
       globals: [...globals],
-      warnings,
+      findings,
+      details: {},
+      protection: [...archive.records.values()].some((record) => record.crc32 === null) ? 'partial' : 'crc32',
     }
   })
 }
@@ -191,10 +231,10 @@ class StorageTable {
     })
   }
 
-  warnUnused(warnings: FormatWarning[]): void {
+  warnUnused(findings: Finding<FormatFindingId>[]): void {
     for (const name of this.#records.keys()) {
       if (!name.startsWith('data/') || this.#byKey.has(name.slice('data/'.length))) continue
-      warnings.push({ id: 'record.unused', message: `no tensor refers to the record ${name}` })
+      findings.push(formatFinding('record.unused', name, `no tensor refers to the record ${name}`))
     }
   }
 }

@@ -116,3 +116,53 @@ export class PythonGlobal {
     readonly name: string,
   ) {}
 }
+
+/** A numpy scalar (`numpy.float32(0.5)`), as metrics of older checkpoints often are. It stays what it was until somebody asks for its {@link value}. */
+export class NumpyScalar {
+  constructor(
+    /** numpy's short name with the byte order: `<f4`, `<f8`, `<i8`, `|b1`, `<c16`, `<U3`, `|S3`. */
+    readonly dtype: string,
+    /** The item's bytes as the file holds them. */
+    readonly bytes: Uint8Array,
+    /** The value: number (bigint beyond 2^53), boolean, string, bytes or complex number; null for dtypes that have no counterpart (objects, records). */
+    readonly value: number | bigint | boolean | string | Uint8Array | Complex | null,
+  ) {}
+
+  valueOf(): unknown {
+    return this.value
+  }
+}
+
+/** A numpy array. */
+export class NumpyArray {
+  constructor(
+    /** See {@link NumpyScalar.dtype}. */
+    readonly dtype: string,
+    readonly shape: readonly number[],
+    /** Whether the bytes are in Fortran's order instead of C's. */
+    readonly fortranOrder: boolean,
+    readonly bytes: Uint8Array,
+  ) {}
+}
+
+/**
+ * An object of a class that is not known here, or a call that is not made: its name and what the pickle gives it. Nothing is imported and nothing is called.
+ */
+export class OpaqueObject {
+  /** What BUILD sets: usually the instance's `__dict__`; undefined without. */
+  state: unknown = undefined
+  /** What APPEND gives a subclass of list. */
+  items: unknown[] | null = null
+  /** What SETITEM gives a subclass of dict. */
+  entries: Map<unknown, unknown> | null = null
+
+  constructor(
+    /** Full name of the class or function. */
+    readonly className: string,
+    readonly args: readonly unknown[],
+    /** Keyword arguments (`NEWOBJ_EX`). */
+    readonly keywordArgs: ReadonlyMap<unknown, unknown> | null,
+    /** How the pickle makes it: `new` for `cls.__new__(cls, *args)`, `call` for `callable(*args)`. */
+    readonly how: 'new' | 'call',
+  ) {}
+}

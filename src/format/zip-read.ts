@@ -2,14 +2,8 @@
 import { crc32 } from 'node:zlib'
 import type { ByteSource } from './byte-source.js'
 import { TorchkeepError } from './errors.js'
+import { formatFinding, type Finding, type FormatFindingId } from './findings.js'
 import { corruptZip, parseCentralDirectory, readEndRecords, widen, type CentralEntry } from './zip-records.js'
-
-/** A finding that does not stop the reading. */
-export interface FormatWarning {
-  /** Stable name, such as `record.crc_not_stored`. */
-  readonly id: string
-  readonly message: string
-}
 
 /** One record of an archive. */
 export interface ZipRecord {
@@ -41,10 +35,12 @@ const flagDescriptor = 0x0008
  * Reads and checks the structure of a zip archive. Record data is not read.
  * @throws TorchkeepError ERR_CHECKPOINT_CORRUPT, ERR_CHECKPOINT_UNSUPPORTED (encrypted) or ERR_CHECKPOINT_UNSAFE, naming the record with expected and found.
  */
-export async function readZipArchive(source: ByteSource, warnings: FormatWarning[]): Promise<ZipArchive> {
+export async function readZipArchive(source: ByteSource, findings: Finding<FormatFindingId>[]): Promise<ZipArchive> {
   const directory = await readEndRecords(source)
   if (directory.commentBytes > 0) {
-    warnings.push({ id: 'zip.comment', message: `the zip archive has a comment of ${directory.commentBytes} bytes` })
+    findings.push(
+      formatFinding('zip.comment', null, `the zip archive has a comment of ${directory.commentBytes} bytes`),
+    )
   }
   if (directory.sizeBytes > maxDirectoryBytes || directory.count * 46 > directory.sizeBytes) {
     corruptZip(
@@ -73,17 +69,17 @@ export async function readZipArchive(source: ByteSource, warnings: FormatWarning
     const crc = entry.crc32 === 0 && entry.sizeBytes > 0 ? null : entry.crc32
     records.set(name, { name, offsetBytes, sizeBytes: entry.sizeBytes, method: entry.method, crc32: crc })
   }
-  warnUnprotected(records, warnings)
+  warnUnprotected(records, findings)
   return { topFolder, records }
 }
 
 /** PyTorch can be told to leave CRC-32s out (`torch.serialization.set_crc32_options`); they are 0 then. */
-function warnUnprotected(records: ReadonlyMap<string, ZipRecord>, warnings: FormatWarning[]): void {
+function warnUnprotected(records: ReadonlyMap<string, ZipRecord>, findings: Finding<FormatFindingId>[]): void {
   const names = [...records.values()].filter((record) => record.crc32 === null).map((record) => record.name)
   if (names.length === 0) return
   const more = names.length > 3 ? ', ...' : ''
   const message = `${names.length} records have no CRC-32, their bytes are unprotected: ${names.slice(0, 3).join(', ')}${more}`
-  warnings.push({ id: 'record.crc_not_stored', message })
+  findings.push(formatFinding('record.crc_not_stored', names[0] ?? null, message))
 }
 
 /** One top folder, no name twice (not even in other case, as torch's look-up ignores it), none that leaves the folder. Returns the top folder. */

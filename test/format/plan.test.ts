@@ -128,7 +128,7 @@ describe('format: plans', () => {
       assert(file.value instanceof Map)
       assert.deepEqual(await readTensorValues(file, file.value.get('b') as TensorRecord), new Float32Array([1, 1, 1]))
       assert.deepEqual(
-        file.warnings.map(({ id }) => id),
+        file.findings.map(({ id }) => id),
         ['record.crc_not_stored'],
       )
       const stdout = await runPython(`v = torch.load('${path}', weights_only=True, mmap=True)

@@ -151,7 +151,7 @@ describe('format: reading', () => {
       async (path) => {
         const file = await readTorchFile(path)
         assert.deepEqual(
-          file.warnings.map(({ id, message }) => `${id}: ${message}`),
+          file.findings.map(({ id, message }) => `${id}: ${message}`),
           ['record.unused: no tensor refers to the record data/0'],
         )
         assert.deepEqual(file.globals, ['collections.OrderedDict'])

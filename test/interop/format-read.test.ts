@@ -89,7 +89,7 @@ out.append(describe(torch.load('${folder}/${index}.pth', weights_only=True)))`,
     it(`reads ${name}`, async () => {
       const file = await readTorchFile(join(folder, `${index}.pth`), { keepFloats: true })
       assert.deepEqual(await describeFile(file), expected[name])
-      assert.deepEqual(file.warnings, [])
+      assert.deepEqual(file.findings, [])
       await verifyStorages(file)
     })
   }
@@ -118,7 +118,7 @@ print(json.dumps(out))`)
     await runPython(`torch.serialization.set_crc32_options(False); torch.save({'a': torch.ones(3)}, '${path}')`)
     const file = await readTorchFile(path)
     assert.deepEqual(
-      file.warnings.map(({ id }) => id),
+      file.findings.map(({ id }) => id),
       ['record.crc_not_stored'],
     )
     assert.equal(file.storages[0]?.crc32, null)
