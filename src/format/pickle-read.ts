@@ -70,8 +70,8 @@ export class PickleReader {
     this.#expansion = bytes.length * expansionFactor + expansionSlack
   }
 
-  /** Runs to STOP, which must be the last byte, and returns the value. */
-  load(): unknown {
+  /** Runs to STOP, which must be the last byte unless `moreFollows`, and returns the value. */
+  load(options: { moreFollows?: boolean } = {}): unknown {
     while (!this.stopped) {
       this.#opcodeAt = this.position
       const code = this.u8()
@@ -80,7 +80,8 @@ export class PickleReader {
       handle(this)
     }
     if (this.#marks.length > 0 || this.#stack.length !== 1) this.fail('values or marks are left over at STOP')
-    if (this.position !== this.bytes.length) this.fail(`${this.bytes.length - this.position} bytes follow STOP`)
+    if (options.moreFollows !== true && this.position !== this.bytes.length)
+      this.fail(`${this.bytes.length - this.position} bytes follow STOP`)
     return this.pop()
   }
 
