@@ -25,3 +25,5 @@ export {
   type SchedulerConfig,
   type TrainingConfig,
 } from './training-config.js'
+export * as retention from './retention.js'
+export type { KeepBest, RetentionChoice, RetentionFile, RetentionPolicy, RetentionRule } from './retention.js'
