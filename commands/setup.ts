@@ -43,18 +43,15 @@ export default class Setup extends BaseCommand {
     const { flags } = await this.parse(Setup)
     if (flags.cache !== undefined) process.env['TORCHKEEP_CACHE'] = flags.cache
     const variant = flags.variant ?? (flags.cache === undefined ? undefined : 'auto')
-    const interruption = new AbortController()
-    const interrupt = () => interruption.abort()
-    process.once('SIGINT', interrupt)
     const result = await setup({
       ...(variant !== undefined && { variant }),
       ...(flags.version !== undefined && { version: flags.version }),
       ...(flags.from !== undefined && { from: flags.from }),
       ...(flags['index-url'] !== undefined && { indexUrl: flags['index-url'] }),
       build: flags.build,
-      signal: interruption.signal,
+      signal: this.signal,
       log: (line) => this.progress(line),
-    }).finally(() => process.off('SIGINT', interrupt))
+    })
     this.log(`LibTorch ${result.libtorch.version}${result.installed ? ' set up' : ''}: ${result.libtorch.path}`)
     if (result.addon !== null) this.log(`addon ${result.addon.built ? 'built' : 'up to date'}: ${result.addon.addon}`)
     return result

@@ -1,40 +1,89 @@
-/** What all commands share: `--json`, errors with their code and suggestions, and the exit codes of the design. */
-import { Command } from '@oclif/core'
+/** What all commands share: `--json`, errors with their code and suggestions, exit codes, Ctrl-C, progress, and what a PATH means. */
+import { Command, Errors } from '@oclif/core'
 import { TorchkeepError } from '../format/errors.js'
+import { exitCodeOf, exitCodes } from './exit-codes.js'
+import { withProgress, type ReportProgress } from './progress.js'
+import { strictJson } from './strict-json.js'
+import { printableLines } from './text.js'
 
-/** Exit codes: 0 is fine; oclif itself uses 2 for wrong usage. */
-export const exitCodes = {
-  /** The answer is "bad": something is invalid, different, broken. */
-  bad: 1,
-  usage: 2,
-  /** The command could not do it. */
-  failed: 3,
-  interrupted: 130,
-} as const
+export { exitCodes } from './exit-codes.js'
 
-/** Base of every command. A {@link TorchkeepError} ends it with 3, an interruption with 130; usage errors are oclif's and end with 2. */
+/**
+ * Base of every command. Text goes out through {@link log}, the result of `run` is what `--json` prints under the command's schema (`schemas/<command>.json`). A failure ends with the code
+ * that `exit-codes.ts` gives it; an answer that is "bad" sets `process.exitCode = exitCodes.bad`.
+ */
 export abstract class BaseCommand extends Command {
   static override enableJsonFlag = true
+  #interruption: AbortController | null = null
+  readonly #interrupt = () => this.#interruption?.abort()
+
+  /** Prints a line of the result. Control characters, which may come out of files, are escaped. */
+  override log(message = ''): void {
+    super.log(printableLines(message))
+  }
 
   /** Shows a line of progress: on standard error, so that standard output holds only the result. */
   protected progress(line: string): void {
-    if (!this.jsonEnabled()) this.logToStderr(line)
+    if (!this.jsonEnabled()) this.logToStderr(printableLines(line))
+  }
+
+  /** Runs work with a progress bar on standard error: on a terminal, after half a second, and never with `--json`. See `withProgress`. */
+  protected withProgress<Result>(title: string, work: (report: ReportProgress) => Promise<Result>): Promise<Result> {
+    return withProgress(title, this.jsonEnabled() ? null : process.stderr, work)
+  }
+
+  /** Aborted by the first Ctrl-C, for the library functions that take a signal; they then reject with ERR_ABORTED, which ends with 130. A second Ctrl-C ends the process at once. */
+  protected get signal(): AbortSignal {
+    if (this.#interruption === null) {
+      this.#interruption = new AbortController()
+      process.once('SIGINT', this.#interrupt)
+    }
+    return this.#interruption.signal
+  }
+
+  /** The file that a PATH means: `latest`, `best`, a path, or a name in the checkpoint folder. Errors name the paths tried and near names. */
+  protected async resolvePath(wanted: string, checkpointDir: string): Promise<string> {
+    const { resolvePath } = await import('./resolve-path.js')
+    return resolvePath(wanted, checkpointDir)
+  }
+
+  override logJson(json: unknown): void {
+    process.stdout.write(`${strictJson(json)}\n`)
+  }
+
+  protected override async finally(error: Error | undefined): Promise<void> {
+    process.off('SIGINT', this.#interrupt)
+    return super.finally(error)
   }
 
   protected override async catch(error: Error & { exitCode?: number; oclif?: { exit?: number } }): Promise<unknown> {
-    if (error instanceof TorchkeepError) {
-      const exit = error.code === 'ERR_ABORTED' ? exitCodes.interrupted : exitCodes.failed
-      process.exitCode = exit
-      Object.assign(error, { oclif: { exit } })
-    }
+    if (error instanceof Errors.ExitError) throw error
+    const exit = exitCodeOf(error)
+    process.exitCode = exit
+    Object.assign(error, { oclif: { ...error.oclif, exit } })
+    await this.#suggestFlags(error)
+    if (!this.jsonEnabled()) error.message = printableLines(error.message)
     return super.catch(error)
+  }
+
+  /** For flags that do not exist: those that may have been meant. */
+  async #suggestFlags(error: Error & { flags?: unknown }): Promise<void> {
+    if (error instanceof TorchkeepError || !Array.isArray(error.flags)) return
+    const { nearNames } = await import('./near-names.js')
+    const names = [...Object.keys(this.ctor.flags ?? {}), ...Object.keys(this.ctor.baseFlags ?? {}), 'json', 'help']
+    const near = error.flags
+      .filter((flag) => typeof flag === 'string')
+      .flatMap((flag) => nearNames(flag.replace(/^-+/, ''), names))
+    if (near.length > 0) Object.assign(error, { suggestions: [...new Set(near)].map((name) => `--${name}`) })
   }
 
   protected override toErrorJson(error: unknown): unknown {
     const { message, code, suggestions, oclif } = error as TorchkeepError & { oclif?: { exit?: number } }
+    const usage = oclif?.exit === exitCodes.usage
+    const ours = error instanceof TorchkeepError
     return {
       error: {
-        code: code ?? (oclif?.exit === 2 ? 'ERR_USAGE' : 'ERR_UNEXPECTED'),
+        code: ours ? code : usage ? 'ERR_USAGE' : 'ERR_UNEXPECTED',
         message,
         suggestions: suggestions ?? [],
       },

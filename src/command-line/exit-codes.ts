@@ -1,0 +1,21 @@
+/** The exit codes of every command, in one place. */
+import { TorchkeepError } from '../format/errors.js'
+
+/** 0 is fine. A signal that nobody handles ends a process with 128 and its number; `interrupted` is the same for Ctrl-C. */
+export const exitCodes = {
+  /** The answer is "bad": something is invalid, different, broken. */
+  bad: 1,
+  usage: 2,
+  /** The command could not do it: a missing file, a full disk, a failure of no known kind. */
+  failed: 3,
+  interrupted: 130,
+} as const
+
+/** The code that a failure ends a command with. Errors of oclif bring their own. */
+export function exitCodeOf(error: Error & { oclif?: { exit?: number } }): number {
+  if (error instanceof TorchkeepError) {
+    if (error.code === 'ERR_ABORTED') return exitCodes.interrupted
+    return error.code === 'ERR_INVALID_ARGUMENT' ? exitCodes.usage : exitCodes.failed
+  }
+  return error.oclif?.exit ?? exitCodes.failed
+}

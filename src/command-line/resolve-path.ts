@@ -1,0 +1,51 @@
+/** What a PATH of the command line means: `latest`, `best`, a path, or a name in the checkpoint folder. */
+import { readdir } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { checkpointFolders, findCheckpoint } from '../checkpoint/layout.js'
+import { TorchkeepError } from '../format/errors.js'
+import { nearNames } from './near-names.js'
+
+/**
+ * The file that somebody means (see {@link findCheckpoint}); folders count as well, since some checkpoints are folders. `./latest` means a file of that name.
+ *
+ * @throws TorchkeepError `ERR_CHECKPOINT_MISSING` with the paths tried and names that are near; `ERR_CHECKPOINT_UNREADABLE` where the system refuses to look.
+ */
+export async function resolvePath(wanted: string, checkpointDir: string): Promise<string> {
+  try {
+    return await findCheckpoint(checkpointDir, wanted)
+  } catch (error) {
+    if (error instanceof TorchkeepError) {
+      const suggestions = await pathsNear(wanted, checkpointDir)
+      throw new TorchkeepError(error.code, error.message, { suggestions, cause: error.cause })
+    }
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code === undefined) throw error
+    const missing = code === 'ENOTDIR'
+    throw new TorchkeepError(
+      missing ? 'ERR_CHECKPOINT_MISSING' : 'ERR_CHECKPOINT_UNREADABLE',
+      missing ? `no checkpoint '${wanted}': a part of the path is no folder` : `cannot look at ${wanted}: ${message}`,
+      { cause: error },
+    )
+  }
+}
+
+/** Files whose names are near, in the folder that the path names and in the checkpoint folder. */
+async function pathsNear(wanted: string, checkpointDir: string): Promise<string[]> {
+  const folders = new Set([dirname(wanted), ...checkpointFolders(checkpointDir)])
+  const candidates = (await Promise.all([...folders].map(filesOf))).flat()
+  const near = new Set(
+    nearNames(
+      basename(wanted),
+      candidates.map((path) => basename(path)),
+    ),
+  )
+  return candidates.filter((path) => near.has(basename(path)))
+}
+
+async function filesOf(folder: string): Promise<string[]> {
+  try {
+    return (await readdir(folder)).map((name) => join(folder, name))
+  } catch {
+    return [] // Only for a hint: the failure itself is reported by the caller.
+  }
+}
