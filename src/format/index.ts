@@ -50,3 +50,4 @@ export {
 } from './read-bytes.js'
 export type { ZipRecord } from './zip-read.js'
 export { formatFinding, formatFindings, type Finding, type FormatFindingId, type Severity } from './findings.js'
+export { readDequantized, readElements, type ElementOptions } from './elements.js'

@@ -1,0 +1,56 @@
+/** Checks the CRC-32 of a storage while its bytes go by, so that they are read once. */
+import { crc32 } from 'node:zlib'
+import type { ByteSource } from './byte-source.js'
+import { dtypes } from './dtypes.js'
+import { contiguousStrides, coveredBytes, type StorageRecord, type TensorRecord } from './tensor-record.js'
+import type { TorchFile } from './read.js'
+import { checkCrc } from './zip-read.js'
+
+const verified = new WeakMap<TorchFile, Set<string>>()
+
+/** The check of one storage for one reading of a tensor. */
+export class StorageCrc {
+  #crc = 0
+  readonly #file: TorchFile
+  readonly #storage: StorageRecord
+
+  private constructor(file: TorchFile, storage: StorageRecord) {
+    this.#file = file
+    this.#storage = storage
+  }
+
+  /**
+   * Null where nothing is left to check: no CRC-32 is stored, the storage was checked before, or it is checked here and now since reading the tensor would not touch all of its bytes in order.
+   * @throws TorchkeepError ERR_CHECKPOINT_CORRUPT where the CRC-32 does not match.
+   */
+  static async begin(file: TorchFile, source: ByteSource, tensor: TensorRecord): Promise<StorageCrc | null> {
+    const { storage } = tensor
+    if (storage.crc32 === null || verified.get(file)?.has(storage.id) === true) return null
+    const check = new StorageCrc(file, storage)
+    if (isWholeStorage(tensor)) return check
+    for await (const chunk of source.chunks(storage.source.offsetBytes, storage.sizeBytes)) check.add(chunk)
+    check.finish()
+    return null
+  }
+
+  /** The next bytes of the storage. */
+  add(bytes: Uint8Array): void {
+    this.#crc = crc32(bytes, this.#crc)
+  }
+
+  /** All bytes went by. @throws TorchkeepError ERR_CHECKPOINT_CORRUPT naming the record. */
+  finish(): void {
+    const { recordName, id, crc32: expected } = this.#storage
+    checkCrc(this.#storage.source.path, { name: recordName ?? id, crc32: expected }, this.#crc)
+    const done = verified.get(this.#file) ?? new Set<string>()
+    verified.set(this.#file, done.add(id))
+  }
+}
+
+function isWholeStorage(tensor: TensorRecord): boolean {
+  const { dtype, sizes, strides, storage } = tensor
+  const [begin, end] = coveredBytes(tensor)
+  if (begin !== 0 || end !== storage.sizeBytes || dtypes[dtype].elementsPerByte > 1) return false
+  const expected = contiguousStrides(sizes)
+  return sizes.every((size, dimension) => size === 1 || strides[dimension] === expected[dimension])
+}
