@@ -2,14 +2,18 @@
 import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { TorchkeepError } from '../format/errors.js'
-import { type Container, listTensors, NumpyScalar, PyFloat, readTorchFile } from '../format/index.js'
-import { elementCount, TensorRecord } from '../format/tensor-record.js'
+import { readTorchFile, type Container, type TorchFile } from '../format/read.js'
 import type { Finding } from '../format/findings.js'
-import type { FindingId } from './findings.js'
-import { type CheckpointKind, kindOf } from './kind.js'
+import { finding, type FindingId } from './findings.js'
+import type { CheckpointKind } from './kind.js'
+import { metricsOf, numberOf, validationLossOf } from './metrics.js'
+import type { TopLevel } from './migrations.js'
+import { normalizeCheckpoint } from './normalize.js'
+import { roleOf, type CheckpointRole } from './roles.js'
+import { countParameters } from './tensor-roles.js'
 
-/** Where a file stands in a checkpoint folder, told from its folder and its name; only `checkpoint` files are ever candidates of retention and clean-up. */
-export type CheckpointRole = 'checkpoint' | 'backup' | 'recovered' | 'export' | 'trash' | 'quarantine' | 'foreign'
+export { numberOf } from './metrics.js'
+export type { CheckpointRole } from './roles.js'
 
 /** Facts of one checkpoint for lists and choices. */
 export interface CheckpointDescription {
@@ -34,7 +38,7 @@ export interface CheckpointDescription {
   metrics: Readonly<Record<string, number>>
   title: string | null
   tags: readonly string[]
-  /** Elements of all tensors in the model's state dict, aliases once. */
+  /** Elements of the model's parameters, aliases once, buffers not counted. See `tensor-roles.ts` for what is a parameter. */
   numParameters: number | null
   /** The verdict on the structure: `unreadable` for reasons outside the file (permissions, I/O), of which nothing may be concluded. */
   structure: 'ok' | 'bad' | 'unreadable'
@@ -42,20 +46,50 @@ export interface CheckpointDescription {
   findings: readonly Finding<FindingId>[]
 }
 
+/** How {@link describeCheckpoint} reads. */
+export interface DescribeOptions {
+  /** The checkpoint folder, for the file's role: folders above it say nothing. See `roleOf`. */
+  folder?: string
+}
+
 /**
  * Describes one file. What is wrong with the file itself is in the description; only what lies outside it is thrown.
  * @throws TorchkeepError ERR_CHECKPOINT_MISSING where there is no such file.
  */
-export async function describeCheckpoint(path: string): Promise<CheckpointDescription> {
-  const { size, mtimeMs } = await stat(path).catch((cause: unknown) => {
-    throw new TorchkeepError('ERR_CHECKPOINT_MISSING', `no such file: ${path}`, { cause })
+export async function describeCheckpoint(path: string, options: DescribeOptions = {}): Promise<CheckpointDescription> {
+  const base = await unread(path)
+  try {
+    const file = await readTorchFile(path, { unsafe: 'describe', structure: 'directory' })
+    const facts = contentOf(file)
+    const role = roleOf({ path, ...options, kind: facts.kind, recognized: true })
+    const bad = file.findings.some(({ severity }) => severity === 'error')
+    return { ...base, ...facts, role, structure: bad ? 'bad' : 'ok' }
+  } catch (error) {
+    if (!(error instanceof TorchkeepError)) throw error
+    if (error.code === 'ERR_CHECKPOINT_MISSING') throw error
+    const outside = error.code === 'ERR_CHECKPOINT_UNREADABLE'
+    const id = error.finding ?? 'file.unrecognized'
+    return {
+      ...base,
+      role: roleOf({ path, ...options, kind: null, recognized: !outside && id !== 'file.unrecognized' }),
+      structure: outside ? 'unreadable' : 'bad',
+      findings: outside ? [] : [finding(id, error.subject, error.message)],
+    }
+  }
+}
+
+async function unread(path: string): Promise<CheckpointDescription> {
+  const { size, mtimeMs } = await stat(path).catch((cause: NodeJS.ErrnoException) => {
+    const missing = cause.code === 'ENOENT' || cause.code === 'ENOTDIR'
+    if (missing) throw new TorchkeepError('ERR_CHECKPOINT_MISSING', `Checkpoint file not found: ${path}`, { cause })
+    throw new TorchkeepError('ERR_CHECKPOINT_UNREADABLE', `cannot look at ${path}: ${String(cause)}`, { cause })
   })
-  const unread = {
+  return {
     path,
     filename: basename(path),
     sizeBytes: size,
     modifiedMs: mtimeMs,
-    role: 'checkpoint',
+    role: 'foreign',
     container: null,
     kind: null,
     version: null,
@@ -68,54 +102,39 @@ export async function describeCheckpoint(path: string): Promise<CheckpointDescri
     title: null,
     tags: [],
     numParameters: null,
-  } as const
-  try {
-    const file = await readTorchFile(path, { unsafe: 'describe', structure: 'directory' })
-    const top = file.value instanceof Map ? (file.value as ReadonlyMap<unknown, unknown>) : new Map<unknown, unknown>()
-    const text = (key: string): string | null => (typeof top.get(key) === 'string' ? (top.get(key) as string) : null)
-    const flag = (key: string): boolean | null => (typeof top.get(key) === 'boolean' ? (top.get(key) as boolean) : null)
-    return {
-      ...unread,
-      container: file.container,
-      kind: kindOf(file),
-      version: text('version'),
-      epoch: numberOf(top.get('epoch')),
-      phase: numberOf(top.get('phase')),
-      timestamp: numberOf(top.get('timestamp')),
-      validationLoss: numberOf(top.get('validation_loss')),
-      isBest: flag('is_best'),
-      numParameters: countParameters(top.get('model_state_dict')),
-      structure: 'ok',
-      findings: file.findings,
-    }
-  } catch (error) {
-    if (!(error instanceof TorchkeepError)) throw error
-    const outside = error.code === 'ERR_CHECKPOINT_UNREADABLE'
-    const severity = 'error'
-    const id = error.finding ?? 'file.unrecognized'
-    return {
-      ...unread,
-      structure: outside ? 'unreadable' : 'bad',
-      findings: outside ? [] : [{ id, severity, subject: error.subject, message: error.message }],
-    }
+    structure: 'unreadable',
+    findings: [],
   }
 }
 
-/** The number in a value as it comes out of a file, whatever kind of number it is; null for anything else. */
-export function numberOf(value: unknown): number | null {
-  const plain = value instanceof PyFloat || value instanceof NumpyScalar ? value.value : value
-  return typeof plain === 'number' ? plain : typeof plain === 'bigint' ? Number(plain) : null
+/** What the content says, of any layout. */
+function contentOf(file: TorchFile) {
+  const { kind, version, value } = normalizeCheckpoint(file)
+  const { title, tags } = titleAndTags(value)
+  const isBest = value.get('is_best')
+  return {
+    container: file.container,
+    kind,
+    version,
+    epoch: numberOf(value.get('epoch')),
+    phase: numberOf(value.get('phase')),
+    timestamp: numberOf(value.get('timestamp')) ?? numberOf(value.get('export_timestamp')),
+    validationLoss: validationLossOf(value),
+    isBest: typeof isBest === 'boolean' ? isBest : null,
+    metrics: metricsOf(value),
+    title,
+    tags,
+    numParameters: countParameters(value),
+    findings: file.findings,
+  }
 }
 
-function countParameters(stateDict: unknown): number | null {
-  if (!(stateDict instanceof Map)) return null
-  const seen = new Set<string>()
-  let count = 0
-  for (const { record } of listTensors(stateDict)) {
-    if (!(record instanceof TensorRecord)) continue
-    const identity = `${record.storage.id} ${record.storageOffset} ${record.sizes.join()}`
-    if (!seen.has(identity)) count += elementCount(record.sizes)
-    seen.add(identity)
+function titleAndTags(value: TopLevel): { title: string | null; tags: string[] } {
+  const metadata = value.get('metadata')
+  if (!(metadata instanceof Map)) return { title: null, tags: [] }
+  const [title, tags] = [metadata.get('title') as unknown, metadata.get('tags') as unknown]
+  return {
+    title: typeof title === 'string' && title !== '' ? title : null,
+    tags: Array.isArray(tags) ? tags.filter((tag): tag is string => typeof tag === 'string') : [],
   }
-  return count
 }

@@ -51,3 +51,4 @@ export {
 export type { ZipRecord } from './zip-read.js'
 export { formatFinding, formatFindings, type Finding, type FormatFindingId, type Severity } from './findings.js'
 export { readDequantized, readElements, type ElementOptions } from './elements.js'
+export { scanStorages, type ScanOptions, type ScannedStorage } from './scan.js'
