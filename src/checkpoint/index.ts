@@ -17,6 +17,7 @@ export {
   type RngState,
   type TrainingState,
 } from './schema.js'
+export { listCheckpoints, type ListedCheckpoint, type ListOptions } from './listing.js'
 export { publish, publishCopy } from './store.js'
 export {
   type MetricName,
@@ -38,3 +39,4 @@ export { normalizeCheckpoint, type NormalizedCheckpoint } from './normalize.js'
 export { roleOf, type CheckpointRole } from './roles.js'
 export { tensorRoles, type TensorRole } from './tensor-roles.js'
 export { CheckpointValidator, type ValidateOptions, type ValidationReport } from './validator.js'
+export { summarizeCheckpoints, type CheckpointSummary, type SummarizedCheckpoint } from './summary.js'

@@ -1,0 +1,82 @@
+/** Lists a checkpoint folder from the heads and tails of its files, and sums it up. */
+import { join, relative } from 'node:path'
+import { TorchkeepError } from '../format/errors.js'
+import { describeCheckpoint, type CheckpointDescription } from './describe.js'
+import { findCheckpointFiles } from './find.js'
+import { exists } from './store.js'
+
+/** How well a damaged file could be recovered; see `assessRecovery`. */
+export type RecoveryPotential = 'high' | 'medium' | 'low' | 'none'
+
+/** What a list says of one file. */
+export interface ListedCheckpoint extends CheckpointDescription {
+  /** Path below the listed folder. */
+  name: string
+  /** Whether no other sound checkpoint of the list has a lower validation loss. Copies of the best one are all marked. */
+  best: boolean
+  /** Looked at where the structure is bad; null elsewhere. */
+  recovery: RecoveryPotential | null
+}
+
+/** How {@link listCheckpoints} looks. */
+export interface ListOptions {
+  /** Whether all folders inside are searched. Otherwise (unless told) the folder itself and those in which checkpoints of a run lie: `regular/`, `best/`, `phases/`. */
+  recursive?: boolean
+  /** Tells how well a damaged file could be recovered; without it `recovery` stays null. */
+  assess?: (path: string) => Promise<{ potential: RecoveryPotential }>
+  signal?: AbortSignal
+  onProgress?: (done: number, total: number) => void
+}
+
+const ownFolders = ['regular', 'best', 'phases']
+
+/** Files described at once: enough to keep the disk busy while others are parsed. */
+const atOnce = 8
+
+/**
+ * Describes every file of a folder that could be a checkpoint, sorted by name. Nothing is created and no tensor is read.
+ * @throws TorchkeepError ERR_CHECKPOINT_MISSING where there is no such folder, ERR_CHECKPOINT_UNREADABLE where it cannot be listed, ERR_ABORTED.
+ */
+export async function listCheckpoints(folder: string, options: ListOptions = {}): Promise<ListedCheckpoint[]> {
+  const paths = await pathsOf(folder, options.recursive === true)
+  const listed = new Array<ListedCheckpoint>(paths.length)
+  let [next, done] = [0, 0]
+  const describeSome = async (): Promise<void> => {
+    for (let index = next++; index < paths.length; index = next++) {
+      if (options.signal?.aborted === true) throw new TorchkeepError('ERR_ABORTED', `the list of ${folder} was stopped`)
+      listed[index] = await describe(folder, paths[index] as string, options)
+      options.onProgress?.(++done, paths.length)
+    }
+  }
+  await Promise.all(Array.from({ length: atOnce }, describeSome))
+  markBest(listed)
+  return listed
+}
+
+async function pathsOf(folder: string, recursive: boolean): Promise<string[]> {
+  const paths = await findCheckpointFiles(folder, { recursive })
+  if (recursive) return paths
+  const inside = ownFolders.map((name) => join(folder, name))
+  const there = await Promise.all(inside.map(exists))
+  const more = await Promise.all(
+    inside.filter((_, index) => there[index]).map((path) => findCheckpointFiles(path, { recursive: false })),
+  )
+  return [...paths, ...more.flat()].sort()
+}
+
+async function describe(folder: string, path: string, { assess }: ListOptions): Promise<ListedCheckpoint> {
+  const description = await describeCheckpoint(path, { folder })
+  const recovery = description.structure === 'bad' && assess !== undefined ? (await assess(path)).potential : null
+  return { ...description, name: relative(folder, path), best: false, recovery }
+}
+
+/** Whether a file is a checkpoint of a run, and not a backup, an export or foreign. */
+export const isOfRun = ({ role }: CheckpointDescription): boolean => role === 'checkpoint' || role === 'recovered'
+
+function markBest(listed: ListedCheckpoint[]): void {
+  const candidates = listed.filter(
+    (file) => isOfRun(file) && file.structure === 'ok' && Number.isFinite(file.validationLoss),
+  )
+  const lowest = candidates.reduce((least, { validationLoss }) => Math.min(least, validationLoss ?? least), Infinity)
+  for (const file of candidates) file.best = file.validationLoss === lowest
+}
