@@ -1,12 +1,12 @@
-/** The order of a run's checkpoints in time. */
+/** The order of a run's checkpoints in time, and which files are copies of one checkpoint. */
 
 /** What the order is told from. */
 export interface Moment {
   path: string
   epoch: number | null
   phase: number | null
-  /** Optimizer steps of the whole run, of a checkpoint inside an epoch; null between epochs or where nothing tells. */
-  step: number | null
+  /** Optimizer steps of the whole run. */
+  globalStep: number | null
   /** Seconds since 1970, as the file says. */
   timestamp: number | null
   modifiedMs: number
@@ -25,8 +25,7 @@ export function chronological<T extends Moment>(checkpoints: readonly T[]): T[] 
     criteria.push(
       ({ phase }) => (isNumber(phase) ? phase : 0),
       ({ epoch }) => epoch as number,
-      // A checkpoint inside an epoch carries the number of the epoch under way, which ends after all of its steps.
-      ({ step }) => (isNumber(step) ? step : Infinity),
+      ({ globalStep }) => (isNumber(globalStep) ? globalStep : 0),
     )
   }
   criteria.push(({ modifiedMs }) => modifiedMs)
@@ -41,4 +40,15 @@ export function chronological<T extends Moment>(checkpoints: readonly T[]): T[] 
 
 function isNumber(value: number | null): value is number {
   return value !== null && !Number.isNaN(value)
+}
+
+/**
+ * A text that is equal for copies of one checkpoint under several names (`regular/...`, `best/...`, `latest.pth`): moment, epoch, phase, step and metrics. Not the size: `torch.save` writes the file's name into
+ * every record. Null where the file gives no timestamp or epoch: nothing then tells a copy.
+ */
+export function checkpointIdentity(checkpoint: Moment & { metrics: Readonly<Record<string, number>> }): string | null {
+  const { timestamp, epoch, phase, globalStep, metrics } = checkpoint
+  if (timestamp === null || epoch === null) return null
+  const sorted = Object.entries(metrics).sort(([left], [right]) => (left < right ? -1 : 1))
+  return JSON.stringify([timestamp, epoch, phase, globalStep, sorted.map(([name, value]) => [name, String(value)])])
 }

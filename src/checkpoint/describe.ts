@@ -30,6 +30,8 @@ export interface CheckpointDescription {
   version: string | null
   epoch: number | null
   phase: number | null
+  /** Optimizer steps of the whole run, as the file says. */
+  globalStep: number | null
   /** Seconds since 1970, as the file says. */
   timestamp: number | null
   validationLoss: number | null
@@ -95,6 +97,7 @@ async function unread(path: string): Promise<CheckpointDescription> {
     version: null,
     epoch: null,
     phase: null,
+    globalStep: null,
     timestamp: null,
     validationLoss: null,
     isBest: null,
@@ -118,6 +121,7 @@ function contentOf(file: TorchFile) {
     version,
     epoch: numberOf(value.get('epoch')),
     phase: numberOf(value.get('phase')),
+    globalStep: globalStepOf(value),
     timestamp: numberOf(value.get('timestamp')) ?? numberOf(value.get('export_timestamp')),
     validationLoss: validationLossOf(value),
     isBest: typeof isBest === 'boolean' ? isBest : null,
@@ -127,6 +131,11 @@ function contentOf(file: TorchFile) {
     numParameters: countParameters(value),
     findings: file.findings,
   }
+}
+
+function globalStepOf(value: TopLevel): number | null {
+  const state = value.get('training_state')
+  return (state instanceof Map ? numberOf(state.get('global_step')) : null) ?? numberOf(value.get('global_step'))
 }
 
 function titleAndTags(value: TopLevel): { title: string | null; tags: string[] } {

@@ -9,7 +9,7 @@
 import { basename } from 'node:path'
 import type { Container } from '../format/index.js'
 import { TorchkeepError } from '../format/errors.js'
-import { chronological, type Moment } from './chronology.js'
+import { checkpointIdentity, chronological, type Moment } from './chronology.js'
 import type { CheckpointRole } from './describe.js'
 import type { CheckpointKind } from './kind.js'
 
@@ -102,7 +102,7 @@ const lastingNames = new Set(['latest.pth', 'latest_best.pth'])
 /**
  * Chooses what stays, in the order of `files`.
  *
- * Copies of one checkpoint (equal timestamp, epoch, step, metrics and size; the trainer writes them under several names) share one rank, and hard links stay or go together: a name
+ * Copies of one checkpoint (see {@link checkpointIdentity}; the trainer writes them under several names) share one rank, and hard links stay or go together: a name
  * whose content stays anyway frees nothing.
  *
  * @throws TorchkeepError ERR_INVALID_ARGUMENT for a policy that is none.
@@ -257,7 +257,7 @@ function chooseByRank(
   all: readonly RetentionFile[],
   policy: RetentionPolicy,
 ): [RetentionFile, RetentionChoice][] {
-  const checkpoints = groupBy(chronological(run), identityOf) as Checkpoint[]
+  const checkpoints = groupBy(chronological(run), (file) => checkpointIdentity(file) ?? file.content) as Checkpoint[]
   const opinions = keepingRules(policy).map((rule) => rule(checkpoints))
   const choices = checkpoints.flatMap((names, index) => {
     const ofThis = opinions.map((opinion) => opinion[index] as Opinion)
@@ -284,20 +284,6 @@ function chooseByRank(
         ]
       : [file, choice],
   )
-}
-
-/** Equal for copies of one checkpoint. Without a timestamp only names of one content are known to be copies. */
-function identityOf({ timestamp, epoch, phase, step, sizeBytes, metrics, content }: RetentionFile): string {
-  if (timestamp === null || epoch === null) return content
-  const sorted = Object.entries(metrics).sort(([left], [right]) => (left < right ? -1 : 1))
-  return JSON.stringify([
-    timestamp,
-    epoch,
-    phase,
-    step,
-    sizeBytes,
-    sorted.map(([name, value]) => [name, String(value)]),
-  ])
 }
 
 /** A name that goes although its content stays under another one would free nothing: it stays too. */

@@ -74,8 +74,8 @@ export function publishNew(
   })
 }
 
-/** Gives the file a name that nothing has; false where something has it. */
-async function takeName(temporaryPath: string, name: string, files: FileOperations): Promise<boolean> {
+/** Gives the file a name that nothing has; false where something has it. The file keeps its former name too, except on file systems without hard links. */
+export async function takeName(temporaryPath: string, name: string, files: FileOperations): Promise<boolean> {
   try {
     await files.link(temporaryPath, name)
     return true
