@@ -58,7 +58,7 @@ async function checkRefused(path: string, bytes: Buffer, culprits: readonly stri
   const finding =
     'findings' in described ? described.findings.find(({ id }) => id === 'pickle.unsafe_global') : described
   assert(
-    finding?.subject != null && culprits.includes(finding.subject),
+    finding !== undefined && culprits.includes(finding.subject ?? ''),
     `${title}, described: ${String(finding?.message)}`,
   )
 }
