@@ -1,29 +1,31 @@
 /** Checks the arguments of pickled calls. Each checker raises ERR_CHECKPOINT_CORRUPT naming the call and what was found. */
 import { isDTypeName, type DTypeName } from './dtypes.js'
+import type { FormatFindingId } from './findings.js'
 import type { PickleReader } from './pickle-read.js'
 import { StorageRecord, TensorRecord } from './tensor-record.js'
 import { Layout, PyFloat, TorchDType, Tuple } from './values.js'
 
 /** The arguments of one pickled call. */
 export class CallArguments {
-  readonly #name: string
-  readonly #values: Tuple
+  /** What is called. */
+  readonly name: string
+  readonly values: Tuple
   readonly #reader: PickleReader
 
   constructor(name: string, values: Tuple, reader: PickleReader) {
-    this.#name = name
-    this.#values = values
+    this.name = name
+    this.values = values
     this.#reader = reader
   }
 
   /** Raises an error that names the call. */
-  fail(reason: string): never {
-    return this.#reader.fail(`${this.#name}: ${reason}`)
+  fail(reason: string, finding: FormatFindingId = 'pickle.malformed', subject?: string): never {
+    return this.#reader.fail(`${this.name}: ${reason}`, finding, subject)
   }
 
   /** Refuses another number of arguments than `least` to `most`. */
   count(least: number, most = least): number {
-    const { length } = this.#values
+    const { length } = this.values
     if (length < least || length > most)
       this.fail(`${length} arguments, expected ${least === most ? least : `${least} to ${most}`}`)
     return length
@@ -35,7 +37,7 @@ export class CallArguments {
   }
 
   at(index: number): unknown {
-    return this.#values[index]
+    return this.values[index]
   }
 
   string(index: number): string {
@@ -68,15 +70,22 @@ export class CallArguments {
   /** A tuple (or list) of sizes. */
   sizes(index: number): number[] {
     const value = this.at(index)
-    if (!Array.isArray(value) || !value.every(isSize)) return this.#expected(index, 'a tuple of ints of at least 0')
-    this.#reader.charge(value.length)
-    return Array.from(value)
+    if (!Array.isArray(value)) return this.#expected(index, 'a tuple of ints of at least 0')
+    const { length } = value
+    this.#reader.charge(length)
+    const sizes = new Array<number>(length)
+    for (let position = 0; position < length; position++) {
+      const size: unknown = value[position]
+      if (!isSize(size)) return this.#expected(index, 'a tuple of ints of at least 0')
+      sizes[position] = size
+    }
+    return sizes
   }
 
   tuple(index: number): CallArguments {
     const value = this.at(index)
     if (!(value instanceof Tuple)) return this.#expected(index, 'a tuple')
-    return new CallArguments(this.#name, value, this.#reader)
+    return new CallArguments(this.name, value, this.#reader)
   }
 
   map(index: number): Map<unknown, unknown> {

@@ -1,4 +1,4 @@
-/** Which Python names a pickle may mention: the 144 globals that torch 2.13's weights-only unpickler allows, and how its readers map old names. */
+/** Which Python names torch 2.13's weights-only unpickler allows, and how its readers map old names. Other names: `foreign-globals.ts`. */
 import { dtypes } from './dtypes.js'
 
 const names = (prefix: string, list: string) => list.split(' ').map((name) => prefix + name)
@@ -54,14 +54,54 @@ export const allowedGlobals: ReadonlySet<string> = new Set([
   ...names('torch.cuda.sparse.', withSuffix(dense, 'Tensor')),
 ])
 
-/** The full name of a global in Python 3's terms (protocol 2 pickles name builtins by Python 2's module). */
-export function modernName(module: string, name: string): string {
-  return `${module === '__builtin__' ? 'builtins' : module}.${name}`
+/** Globals that torch itself adds to the allow-list when it is imported. Source: `torch._weights_only_unpickler._get_user_allowed_globals()` after `import torch`. */
+export const addedSafeGlobals: ReadonlySet<string> = new Set([
+  ...names('torch.nested._internal.nested_tensor.', 'NestedTensor _rebuild_njt'),
+  ...names('torch.distributed._mesh_layout.', '_FlatLayout _MeshLayout'),
+])
+
+/** Modules of Python 2 by their names in Python 3. Source: `torch._utils.IMPORT_MAPPING`. */
+const modernModules: ReadonlyMap<string, string> = new Map([
+  ['__builtin__', 'builtins'],
+  ['copy_reg', 'copyreg'],
+  ['Queue', 'queue'],
+  ['repr', 'reprlib'],
+  ['_abcoll', 'collections.abc'],
+  ['UserDict', 'collections'],
+  ['UserList', 'collections'],
+  ['UserString', 'collections'],
+  ['whichdb', 'dbm'],
+  ['StringIO', 'io'],
+  ['cStringIO', 'io'],
+])
+
+/** Names of Python 2 that moved. Source: `torch._utils.NAME_MAPPING`. */
+const modernNames: ReadonlyMap<string, readonly [module: string, name: string]> = new Map([
+  ['__builtin__.xrange', ['builtins', 'range']],
+  ['__builtin__.reduce', ['functools', 'reduce']],
+  ['__builtin__.intern', ['sys', 'intern']],
+  ['__builtin__.unichr', ['builtins', 'chr']],
+  ['__builtin__.unicode', ['builtins', 'str']],
+  ['__builtin__.long', ['builtins', 'int']],
+  ['__builtin__.basestring', ['builtins', 'str']],
+  ['itertools.izip', ['builtins', 'zip']],
+  ['itertools.imap', ['builtins', 'map']],
+  ['itertools.ifilter', ['builtins', 'filter']],
+  ['itertools.ifilterfalse', ['itertools', 'filterfalse']],
+  ['itertools.izip_longest', ['itertools', 'zip_longest']],
+  ['UserDict.IterableUserDict', ['collections', 'UserDict']],
+  ['exceptions.StandardError', ['builtins', 'Exception']],
+])
+
+/** Module and name of a global in Python 3's terms (protocol 2 pickles name builtins by Python 2's module). */
+export function modernGlobal(module: string, name: string): readonly [module: string, name: string] {
+  return modernNames.get(`${module}.${name}`) ?? [modernModules.get(module) ?? module, name]
 }
 
-/** Module and name as a protocol 2 pickle holds them. */
-export function pickledName(fullName: string): [module: string, name: string] {
-  const dot = fullName.lastIndexOf('.')
-  const module = fullName.slice(0, dot)
-  return [module === 'builtins' ? '__builtin__' : module, fullName.slice(dot + 1)]
+const oldModules: Readonly<Record<string, string>> = { builtins: '__builtin__', copyreg: 'copy_reg' }
+
+/** Module and name as a protocol 2 pickle holds them. `module` where it is not all but the last part of the name. */
+export function pickledName(fullName: string, module?: string): [module: string, name: string] {
+  const from = module ?? fullName.slice(0, fullName.lastIndexOf('.'))
+  return [oldModules[from] ?? from, fullName.slice(from.length + 1)]
 }

@@ -1,23 +1,25 @@
 /**
- * Reads a pickle without running anything: a stack machine over bytes that knows only the opcodes of {@link weightsOnlyOpcodes}. What globals mean is the business
- * of {@link PickleHooks}. Work and memory are bounded by the length of the pickle.
+ * Reads a pickle without running anything: a stack machine over bytes. What the opcodes do stands in `pickle-opcodes.ts`, what globals mean is the business of
+ * {@link PickleHooks}. Work and memory are bounded by the length of the pickle.
  */
 import { TorchkeepError, type ErrorCode } from './errors.js'
-import { refusedOpcodeNames } from './opcodes.js'
+import type { FormatFindingId } from './findings.js'
+import { opcodeNames, type OpcodeName } from './opcodes.js'
 import { equalKey, isHashable } from './python-keys.js'
-import { Tuple } from './values.js'
+import { decodePythonUtf8 } from './python-text.js'
+import { OpaqueObject, Tuple } from './values.js'
 
 /** What globals, calls and persistent ids of a pickle stand for. Failures are raised through the reader's `fail`. */
 export interface PickleHooks {
   /** A class or function by module and name; must refuse all but what is known to be harmless. */
   global(module: string, name: string, reader: PickleReader): unknown
-  /** What calling `callable` would give (REDUCE). */
+  /** What calling `callable` would give (REDUCE, INST, OBJ). */
   reduce(callable: unknown, args: Tuple, reader: PickleReader): unknown
-  /** What `cls.__new__(cls, *args)` would give (NEWOBJ). */
-  newObject(cls: unknown, args: Tuple, reader: PickleReader): unknown
+  /** What `cls.__new__(cls, *args)` (NEWOBJ), or with keywords `cls.__new__(cls, *args, **keywordArgs)` (NEWOBJ_EX) would give. */
+  newObject(cls: unknown, args: Tuple, keywordArgs: ReadonlyMap<unknown, unknown> | null, reader: PickleReader): unknown
   /** Sets an object's state (BUILD). */
   build(instance: unknown, state: unknown, reader: PickleReader): void
-  /** The object behind a persistent id (BINPERSID): a storage. */
+  /** The object behind a persistent id (BINPERSID, PERSID): a storage. */
   persistentLoad(id: unknown, reader: PickleReader): unknown
 }
 
@@ -43,6 +45,22 @@ const expansionFactor = 8
 /** Slack of {@link expansionFactor} for tiny pickles. */
 const expansionSlack = 1 << 16
 
+/** Memory for the objects of a pickle, as a multiple of its length: a state dict takes about 12 times, a list of empty dicts without memo entries 200 times. */
+const objectsFactor = 32
+
+/** Slack of {@link objectsFactor}. */
+const objectsSlackBytes = 32 << 20
+
+/** Largest int as a key: comparing larger ones takes time. */
+const maxKey = 1n << 1024n
+
+/** What the error codes of findings are, where it is not ERR_CHECKPOINT_CORRUPT. */
+const codes: Partial<Record<FormatFindingId, ErrorCode>> = {
+  'pickle.unsafe_global': 'ERR_CHECKPOINT_UNSAFE',
+  'pickle.limit': 'ERR_CHECKPOINT_UNSAFE',
+  'pickle.unsupported': 'ERR_CHECKPOINT_UNSUPPORTED',
+}
+
 /** One pickle being read. */
 export class PickleReader {
   readonly bytes: Buffer
@@ -52,14 +70,27 @@ export class PickleReader {
   position = 0
   /** Set by STOP. */
   stopped = false
+  /** Texts that came as bytes of Python 2 (STRING, BINSTRING) and are not ASCII: their bytes are their UTF-8. */
+  readonly byteStrings = new Set<string>()
+  /** How many byte strings of Python 2 were no UTF-8 and are kept as bytes. */
+  undecodedStrings = 0
+  /** Tensors of old classes whose storage comes with BUILD. */
+  readonly awaitingState = new Set<object>()
+  /** Shared, as Python has one empty tuple. */
+  readonly emptyTuple = new Tuple<never>()
   readonly #label: string
   readonly #opcodes: OpcodeTable
+  readonly #usedOpcodes = new Uint8Array(256)
+  /** Entries from `#size` on are left over. */
   readonly #stack: unknown[] = []
+  #size = 0
   readonly #marks: number[] = []
   readonly #memo: unknown[] = []
+  #memoSize = 0
   #floor = 0
   #opcodeAt = 0
   #expansion: number
+  #objectBytes: number
 
   constructor(bytes: Buffer, options: PickleReadOptions) {
     this.bytes = bytes
@@ -68,76 +99,124 @@ export class PickleReader {
     this.#label = options.label
     this.#opcodes = options.opcodes
     this.#expansion = bytes.length * expansionFactor + expansionSlack
+    this.#objectBytes = bytes.length * objectsFactor + objectsSlackBytes
   }
 
   /** Runs to STOP, which must be the last byte unless `moreFollows`, and returns the value. */
   load(options: { moreFollows?: boolean } = {}): unknown {
+    const { bytes } = this
     while (!this.stopped) {
       this.#opcodeAt = this.position
-      const code = this.u8()
+      const code = bytes[this.position]
+      if (code === undefined) this.fail('the pickle ends before STOP')
+      this.position++
       const handle = this.#opcodes[code]
       if (handle === undefined) this.#refuseOpcode(code)
+      this.#usedOpcodes[code] = 1
       handle(this)
     }
-    if (this.#marks.length > 0 || this.#stack.length !== 1) this.fail('values or marks are left over at STOP')
-    if (options.moreFollows !== true && this.position !== this.bytes.length)
-      this.fail(`${this.bytes.length - this.position} bytes follow STOP`)
+    if (this.#marks.length > 0 || this.#size !== 1) this.fail('values or marks are left over at STOP')
+    if (this.awaitingState.size > 0) this.fail('a tensor never gets its storage', 'tensor.malformed')
+    if (options.moreFollows !== true && this.position !== bytes.length)
+      this.fail(`${bytes.length - this.position} bytes follow STOP`)
     return this.pop()
   }
 
-  /** Raises an error that names the pickle and the opcode's place. */
-  fail(reason: string, code: ErrorCode = 'ERR_CHECKPOINT_CORRUPT'): never {
-    throw new TorchkeepError(code, `${this.#label}, offset ${this.#opcodeAt}: ${reason}`)
+  /** Names of the opcodes that occurred. */
+  get usedOpcodes(): OpcodeName[] {
+    return [...opcodeNames].flatMap(([code, name]) => (this.#usedOpcodes[code] === 1 ? [name] : []))
+  }
+
+  /** Raises an error that names the pickle and the opcode's place; `subject` is the global, storage or tensor at fault. */
+  fail(reason: string, finding: FormatFindingId = 'pickle.malformed', subject?: string): never {
+    throw new TorchkeepError(
+      codes[finding] ?? 'ERR_CHECKPOINT_CORRUPT',
+      `${this.#label}, offset ${this.#opcodeAt}: ${reason}`,
+      subject === undefined ? { finding } : { finding, subject },
+    )
   }
 
   /** Accounts for `count` bytes or items of a copy that the pickle asks for. */
   charge(count: number): void {
     this.#expansion -= count
-    if (this.#expansion < 0) {
-      this.fail(`the pickle blows up to more than ${expansionFactor} times its length`, 'ERR_CHECKPOINT_UNSAFE')
-    }
+    if (this.#expansion < 0)
+      this.fail(`the pickle blows up to more than ${expansionFactor} times its length`, 'pickle.limit')
+  }
+
+  /** Accounts for the memory of a new object. */
+  allocate(sizeBytes: number): void {
+    this.#objectBytes -= sizeBytes
+    if (this.#objectBytes < 0)
+      this.fail(`the objects of the pickle take more than ${objectsFactor} times its length`, 'pickle.limit')
   }
 
   push(value: unknown): void {
-    this.#stack.push(value)
+    this.#stack[this.#size++] = value
   }
 
   pop(): unknown {
-    if (this.#stack.length <= this.#floor) this.fail('the stack is empty')
-    return this.#stack.pop()
+    if (this.#size <= this.#floor) this.fail('the stack is empty')
+    return this.#stack[--this.#size]
   }
 
   top(): unknown {
-    if (this.#stack.length <= this.#floor) this.fail('the stack is empty')
-    return this.#stack[this.#stack.length - 1]
+    if (this.#size <= this.#floor) this.fail('the stack is empty')
+    return this.#stack[this.#size - 1]
+  }
+
+  /** POP: takes the top, or the last mark where nothing is above it. */
+  drop(): void {
+    if (this.#size > this.#floor) this.#size--
+    else this.popMark()
   }
 
   mark(): void {
     this.#marks.push(this.#floor)
-    this.#floor = this.#stack.length
+    this.#floor = this.#size
   }
 
   /** Takes everything since the last mark. */
   popMark(): unknown[] {
     const below = this.#marks.pop()
     if (below === undefined) this.fail('there is no mark')
-    const items = this.#stack.splice(this.#floor)
+    const items = this.#stack.slice(this.#floor, this.#size)
+    this.#size = this.#floor
     this.#floor = below
     return items
   }
 
+  /** Replaces the last `count` values by a tuple of them. */
+  pushTuple(count: 1 | 2 | 3): void {
+    const start = this.#size - count
+    if (start < this.#floor) this.fail('the stack is empty')
+    this.allocate(80)
+    const stack = this.#stack
+    const items =
+      count === 1 ? [stack[start]] : count === 2 ? [stack[start], stack[start + 1]] : stack.slice(start, this.#size)
+    stack[start] = new Tuple(items)
+    this.#size = start + 1
+  }
+
   memoGet(index: number): void {
-    if (!(index in this.#memo)) this.fail(`the memo has no entry ${index}`)
-    this.push(this.#memo[index])
+    const value = this.#memo[index]
+    if (value === undefined) this.fail(`the memo has no entry ${index}`)
+    this.#stack[this.#size++] = value
   }
 
   memoPut(index: number): void {
-    if (index > this.bytes.length) this.fail(`a memo entry ${index} in a pickle of ${this.bytes.length} bytes`)
+    if (index > this.bytes.length)
+      this.fail(`a memo entry ${index} in a pickle of ${this.bytes.length} bytes`, 'pickle.limit')
+    if (this.#memo[index] === undefined) this.#memoSize++
     this.#memo[index] = this.top()
   }
 
+  /** MEMOIZE: the next entry. */
+  memoAppend(): void {
+    this.memoPut(this.#memoSize)
+  }
+
   u8(): number {
-    return this.bytes[this.#advance(1)] ?? 0
+    return this.bytes[this.#advance(1)] as number
   }
 
   u16(): number {
@@ -146,6 +225,13 @@ export class PickleReader {
 
   u32(): number {
     return this.bytes.readUInt32LE(this.#advance(4))
+  }
+
+  /** A length of eight bytes. */
+  u64(): number {
+    const length = this.bytes.readBigUInt64LE(this.#advance(8))
+    if (length > this.bytes.length) this.fail(`${length} bytes are wanted, the pickle has ${this.bytes.length}`)
+    return Number(length)
   }
 
   i32(): number {
@@ -162,37 +248,53 @@ export class PickleReader {
     return this.bytes.subarray(at, at + length)
   }
 
-  /** Text up to a newline. */
-  line(): string {
-    const end = this.bytes.indexOf(0x0a, this.position)
-    if (end < 0) this.fail('a name does not end')
-    const text = decodePythonUtf8(this, this.bytes.subarray(this.position, end))
+  /** The next `length` bytes as text. */
+  text(length: number): string {
+    const at = this.#advance(length)
+    return decodePythonUtf8(this, this.bytes, at, at + length)
+  }
+
+  /** Text up to a newline, as `utf8` or byte by byte. */
+  line(encoding: 'utf8' | 'latin1' = 'utf8'): string {
+    const start = this.position
+    const end = this.bytes.indexOf(0x0a, start)
+    if (end < 0) this.fail('a line of text does not end')
     this.position = end + 1
-    return text
+    if (encoding === 'latin1') return this.bytes.toString('latin1', start, end)
+    return decodePythonUtf8(this, this.bytes, start, end)
   }
 
   /** Adds entries to the dict on the top of the stack. */
   setItems(items: readonly unknown[]): void {
-    const target = this.top()
-    if (!(target instanceof Map)) this.fail('SETITEM on something that is no dict')
+    const target = entriesOf(this.top()) ?? this.fail('SETITEM on something that is no dict')
     if (items.length % 2 !== 0) this.fail('a dict key without a value')
-    for (let index = 0; index < items.length; index += 2) {
-      const key = items[index]
-      if (typeof key !== 'string') this.checkKey(target, key)
-      target.set(key, items[index + 1])
-    }
+    for (let index = 0; index < items.length; index += 2) this.setItem(target, items[index], items[index + 1])
   }
 
-  /** Adds items to the list on the top of the stack. */
-  appendItems(items: readonly unknown[]): void {
+  /** Adds an entry to a dict. */
+  setItem(target: Map<unknown, unknown>, key: unknown, value: unknown): void {
+    if (typeof key !== 'string') this.checkKey(target, key)
+    target.set(key, value)
+  }
+
+  /** The dict on the top of the stack, for SETITEM. */
+  topEntries(): Map<unknown, unknown> {
+    return entriesOf(this.top()) ?? this.fail('SETITEM on something that is no dict')
+  }
+
+  /** The list on the top of the stack, for APPEND. */
+  topList(): unknown[] {
     const target = this.top()
+    if (target instanceof OpaqueObject) return (target.items ??= [])
     if (!Array.isArray(target) || target instanceof Tuple) this.fail('APPEND on something that is no list')
-    for (const item of items) target.push(item)
+    return target
   }
 
   /** Refuses what Python could not hash, and a key that Python takes for another one of the same container. */
   checkKey(container: { has(key: unknown): boolean }, key: unknown): void {
     if (key instanceof Tuple) this.charge(key.length)
+    if (typeof key === 'bigint' && (key > maxKey || key < -maxKey))
+      this.fail('an int beyond 1024 bits as a key', 'pickle.limit')
     if (!isHashable(key)) this.fail('a list, dict, set or bytearray as a key or a member of a set')
     const twin = equalKey(container, key)
     if (twin !== undefined) this.fail(`Python takes the keys ${String(key)} and ${String(twin)} for the same`)
@@ -208,42 +310,14 @@ export class PickleReader {
   }
 
   #refuseOpcode(code: number): never {
-    const name = refusedOpcodeNames.get(code)
+    const name = opcodeNames.get(code)
     if (name === undefined) this.fail(`0x${code.toString(16)} is no pickle opcode`)
-    this.fail(`the opcode ${name}, which torch.load(weights_only=True) refuses`, 'ERR_CHECKPOINT_UNSUPPORTED')
+    this.fail(`the opcode ${name}, which no checkpoint needs`, 'pickle.unsupported', name)
   }
 }
 
-/** Python's `str(bytes, 'utf-8', 'surrogatepass')`. */
-export function decodePythonUtf8(reader: PickleReader, bytes: Buffer): string {
-  const text = bytes.toString('utf8')
-  if (!text.includes('\ufffd')) return text
-  if (Buffer.from(text).equals(bytes)) return text
-  return decodeSurrogates(reader, bytes)
-}
-
-/** UTF-8 in which lone surrogates stand as three bytes of their own. */
-function decodeSurrogates(reader: PickleReader, bytes: Buffer): string {
-  let text = ''
-  let start = 0
-  for (let at = 0; at + 2 < bytes.length; at++) {
-    const [first = 0, second = 0, third = 0] = bytes.subarray(at, at + 3)
-    if (first !== 0xed || second < 0xa0) continue
-    const plain = bytes.subarray(start, at)
-    const unit = 0xd000 | ((second & 0x3f) << 6) | (third & 0x3f)
-    const previous = text.charCodeAt(text.length - 1)
-    if (plain.length === 0 && unit >= 0xdc00 && previous >= 0xd800 && previous < 0xdc00) {
-      reader.fail('a string with two surrogates that would become one character', 'ERR_CHECKPOINT_UNSUPPORTED')
-    }
-    text += strictUtf8(reader, plain) + String.fromCharCode(unit)
-    start = at + 3
-    at += 2
-  }
-  return text + strictUtf8(reader, bytes.subarray(start))
-}
-
-function strictUtf8(reader: PickleReader, bytes: Buffer): string {
-  const text = bytes.toString('utf8')
-  if (!Buffer.from(text).equals(bytes)) reader.fail('a string that is not UTF-8')
-  return text
+/** The entries of a dict, or of an object whose class is unknown. */
+function entriesOf(target: unknown): Map<unknown, unknown> | undefined {
+  if (target instanceof Map) return target
+  return target instanceof OpaqueObject ? (target.entries ??= new Map()) : undefined
 }

@@ -1,8 +1,9 @@
 /** Reads one pickle of a PyTorch file, whichever container it is in: torch.save's zip and stream files, TorchScript archives, metadata of distributed checkpoints. */
-import type { Finding, FormatFindingId } from './findings.js'
+import { formatFinding, type Finding, type FormatFindingId } from './findings.js'
+import { weightsOnlyOpcodes } from './opcodes.js'
+import { pickleOpcodes } from './pickle-opcodes.js'
 import { PickleReader, type PickleHooks } from './pickle-read.js'
-import { torchHooks } from './rebuild.js'
-import { weightsOnlyOpcodes } from './weights-only-opcodes.js'
+import { TorchHooks } from './rebuild.js'
 
 /** How {@link readPickle} reads. */
 export interface ReadPickleOptions {
@@ -18,6 +19,12 @@ export interface ReadPickleOptions {
   globals: Set<string>
   /** Gathers what is odd. */
   findings: Finding<FormatFindingId>[]
+  /**
+   * Classes and functions that the container is known to use: calls of them and objects of their classes become `OpaqueObject`s without a finding. None unless told.
+   */
+  expected?: (fullName: string) => boolean
+  /** Whether `torch.load(weights_only=True)` is a reader of this pickle, so that what it refuses is a finding. True unless told. */
+  forTorchLoad?: boolean
   /** Whether bytes after STOP are allowed, as in a file that is a sequence of pickles. False unless told. */
   moreFollows?: boolean
 }
@@ -34,12 +41,36 @@ export interface PickleContent {
  * @throws TorchkeepError ERR_CHECKPOINT_CORRUPT, `_UNSAFE` or `_UNSUPPORTED` with the finding and, where there is one, the global at fault.
  */
 export function readPickle(bytes: Buffer, options: ReadPickleOptions): PickleContent {
+  const hooks = new TorchHooks({
+    persistentLoad: options.persistentLoad,
+    unsafe: options.unsafe ?? 'refuse',
+    globals: options.globals,
+    expected: options.expected ?? (() => false),
+  })
   const reader = new PickleReader(bytes, {
     label: options.label,
-    opcodes: weightsOnlyOpcodes,
-    hooks: torchHooks({ loadStorage: options.persistentLoad, globals: options.globals }),
+    opcodes: pickleOpcodes,
+    hooks,
     keepFloats: options.keepFloats ?? false,
   })
   const value = reader.load({ moreFollows: options.moreFollows ?? false })
+  const findings = [...hooks.findings(), ...textFindings(reader)]
+  if (options.forTorchLoad !== false) findings.push(...opcodeFindings(reader))
+  const forOthers = (id: FormatFindingId) => options.forTorchLoad === false && id === 'pickle.weights_only'
+  options.findings.push(...findings.filter(({ id }) => !forOthers(id)))
   return { value, consumedBytes: reader.position }
+}
+
+function opcodeFindings(reader: PickleReader): Finding<FormatFindingId>[] {
+  const foreign = reader.usedOpcodes.filter((name) => !weightsOnlyOpcodes.has(name))
+  if (foreign.length === 0) return []
+  const message = `torch.load(weights_only=True) does not know the pickle's opcodes ${foreign.join(', ')}`
+  return [formatFinding('pickle.weights_only', null, message)]
+}
+
+function textFindings({ undecodedStrings: count }: PickleReader): Finding<FormatFindingId>[] {
+  if (count === 0) return []
+  const texts = count === 1 ? 'a str of Python 2 is' : `${count} strs of Python 2 are`
+  const message = `${texts} no UTF-8 and kept as bytes; torch.load needs encoding='latin1' or 'bytes' for this file`
+  return [formatFinding('pickle.weights_only', null, message)]
 }

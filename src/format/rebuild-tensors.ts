@@ -1,9 +1,11 @@
 /** The functions that rebuild tensors in a torch pickle, as descriptions whose views were checked against their storages. Source: `torch/_utils.py` (2.13). */
-import { describe, CallArguments } from './arguments.js'
+import type { CallArguments } from './arguments.js';
+import { describe } from './arguments.js'
 import type { PickleReader } from './pickle-read.js'
 import {
   coveredBytes,
   elementCount,
+  isTensorRecord,
   MetaTensorRecord,
   NestedTensorRecord,
   QuantizedTensorRecord,
@@ -12,13 +14,13 @@ import {
   TensorRecord,
   type TensorFacts,
 } from './tensor-record.js'
-import { PythonGlobal, Tuple } from './values.js'
+import { OpaqueObject, PythonGlobal, Tuple } from './values.js'
 
 /** What calling one global would give. */
 export type Rebuild = (args: CallArguments, reader: PickleReader) => unknown
 
 const plainRebuilders: ReadonlyMap<string, Rebuild> = new Map<string, Rebuild>([
-  ['torch._utils._rebuild_tensor', (args) => (args.count(4), checkedTensor(args, typedView(args)))],
+  ['torch._utils._rebuild_tensor', (args) => (args.count(4), viewOf(args))],
   ['torch._utils._rebuild_tensor_v2', rebuildTensorV2],
   ['torch._utils._rebuild_tensor_v3', rebuildTensorV3],
   ['torch._utils._rebuild_parameter', (args) => (args.count(3), rebuildParameter(args, null))],
@@ -36,8 +38,14 @@ const plainRebuilders: ReadonlyMap<string, Rebuild> = new Map<string, Rebuild>([
 /** By the full name of the global. */
 export const tensorRebuilders: ReadonlyMap<string, Rebuild> = new Map([
   ...plainRebuilders,
+  ['torch._tensor._rebuild_from_type', rebuildFromType],
   ['torch._tensor._rebuild_from_type_v2', rebuildFromType],
 ])
+
+/** A tensor over the arguments storage, offset, size, stride. */
+export function viewOf(args: CallArguments): TensorRecord {
+  return checkedTensor(args, typedView(args))
+}
 
 /** Storage, offset, size, stride over a typed storage. */
 function typedView(args: CallArguments): TensorFacts {
@@ -81,15 +89,18 @@ function flagsOf(args: CallArguments, index: number): { conj: boolean; neg: bool
 /** A tensor whose view lies inside its storage. */
 function checkedTensor(args: CallArguments, facts: TensorFacts): TensorRecord {
   const { storage, dtype, sizes, strides, storageOffset = 0 } = facts
-  if (sizes.length !== strides.length) args.fail(`${sizes.length} sizes and ${strides.length} strides`)
+  if (sizes.length !== strides.length)
+    args.fail(`${sizes.length} sizes and ${strides.length} strides`, 'tensor.malformed')
   const [, end] = coveredBytes({ dtype, sizes, strides, storageOffset })
   if (!Number.isSafeInteger(elementCount(sizes) * 16) || !Number.isSafeInteger(end)) {
-    args.fail(`a tensor of sizes [${shortList(sizes)}] is beyond any memory`)
+    args.fail(`a tensor of sizes [${shortList(sizes)}] is beyond any memory`, 'tensor.malformed')
   }
   if (end > storage.sizeBytes) {
     args.fail(
       `a ${dtype} tensor of sizes [${shortList(sizes)}], strides [${shortList(strides)}] and offset ${storageOffset} needs ` +
         `${end} bytes of storage, there are ${storage.sizeBytes}`,
+      'storage.too_small',
+      storage.recordName ?? storage.id,
     )
   }
   return new TensorRecord(facts)
@@ -119,18 +130,19 @@ function attributesOf(args: CallArguments, index: number): Map<unknown, unknown>
   return merged
 }
 
-function rebuildFromType(args: CallArguments, reader: PickleReader): TensorRecord {
+/** A tensor of another class than Tensor, or with attributes: `func(*args)`, then the class and the state. What is no plain tensor stays an opaque object. */
+function rebuildFromType(args: CallArguments, reader: PickleReader): TensorRecord | OpaqueObject {
   args.count(4)
   const type = args.at(1)
   if (!(type instanceof PythonGlobal)) return args.fail(`${describe(type)} instead of a class`)
   const inner = args.at(2)
   if (!(inner instanceof Tuple)) return args.fail('arguments that are no tuple')
-  const name = args.at(0) instanceof PythonGlobal ? (args.at(0) as PythonGlobal).name : ''
-  const rebuild = plainRebuilders.get(name)
-  if (rebuild === undefined)
-    return args.fail(`${describe(args.at(0))} ${name} instead of a function that rebuilds a tensor`)
-  const tensor = rebuild(new CallArguments(name, inner, reader), reader)
-  if (!(tensor instanceof TensorRecord)) return args.fail(`attributes on ${describe(tensor)}`)
+  const tensor = reader.hooks.reduce(args.at(0), inner, reader)
+  if (!(tensor instanceof TensorRecord)) {
+    if (!isTensorRecord(tensor) && !(tensor instanceof OpaqueObject))
+      return args.fail(`attributes on ${describe(tensor)}`)
+    return new OpaqueObject(args.name, Array.from(args.values), null, 'call')
+  }
   const className = type.name === 'torch.Tensor' || type.name === 'torch.nn.parameter.Parameter' ? null : type.name
   const isParameter = type.name === 'torch.nn.parameter.Parameter'
   return new TensorRecord({ ...(tensor as TensorRecord), isParameter, className, attributes: attributesOf(args, 3) })
@@ -177,7 +189,8 @@ function rebuildSparse(args: CallArguments): SparseTensorRecord {
 function rebuildMeta(args: CallArguments): MetaTensorRecord {
   args.count(4)
   const [sizes, strides] = [args.sizes(1), args.sizes(2)]
-  if (sizes.length !== strides.length) args.fail(`${sizes.length} sizes and ${strides.length} strides`)
+  if (sizes.length !== strides.length)
+    args.fail(`${sizes.length} sizes and ${strides.length} strides`, 'tensor.malformed')
   return new MetaTensorRecord(args.dtype(0), sizes, strides, args.bool(3))
 }
 

@@ -1,153 +1,255 @@
-/** What the allowed globals of a torch pickle stand for. Nothing is called: each name has its own few lines, here for values, in `rebuild-tensors.ts` for tensors. */
-import { describe, CallArguments } from './arguments.js'
-import { allowedGlobals, dtypeGlobals, modernName } from './globals.js'
+/** What the globals of a pickle stand for, and what becomes of those that nobody knows. Nothing is imported and nothing is called. */
+import { CallArguments, describe } from './arguments.js'
+import { formatFinding, type Finding, type FormatFindingId } from './findings.js'
+import { archiveCalls, dangerOf, harmlessCalls, numpyCalls } from './foreign-globals.js'
+import { addedSafeGlobals, allowedGlobals, dtypeGlobals, modernGlobal } from './globals.js'
+import { buildArray, buildDType, numpyRebuilders } from './numpy.js'
 import type { PickleHooks, PickleReader } from './pickle-read.js'
-import { tensorRebuilders, type Rebuild } from './rebuild-tensors.js'
-import type { Tuple } from './values.js'
-import { ByteArray, Complex, Counter, Device, Layout, OrderedDict, PythonGlobal, Size, TorchDType } from './values.js'
+import { buildTensor, legacyTensorRebuilder } from './rebuild-legacy.js'
+import { tensorRebuilders } from './rebuild-tensors.js'
+import { valueRebuilders } from './rebuild-values.js'
+import { TensorRecord } from './tensor-record.js'
+import type { Tuple } from './values.js';
+import { NumpyArray, NumpyDType, OpaqueObject, OrderedDict, PythonGlobal, TorchDType } from './values.js'
 
-/** Hooks for the pickle of a torch file; `loadStorage` gives the storage of a persistent id. */
-export function torchHooks(options: {
-  loadStorage: PickleHooks['persistentLoad']
-  /** Gathers the names of the globals that the pickle mentions. */
+/** How {@link TorchHooks} judges. */
+export interface TorchHooksOptions {
+  persistentLoad: PickleHooks['persistentLoad']
+  unsafe: 'refuse' | 'describe'
+  /** Gathers the full names of the globals that the pickle mentions. */
   globals: Set<string>
-}): PickleHooks {
-  const known = new Map<string, unknown>()
-  return {
-    global(module, name, reader) {
-      const fullName = modernName(module, name)
-      options.globals.add(fullName)
-      if (!allowedGlobals.has(fullName)) {
-        reader.fail(
-          `the pickle refers to the global ${fullName.slice(0, 200)}, which could run code; it is not loaded`,
-          'ERR_CHECKPOINT_UNSAFE',
-        )
-      }
-      const found =
-        known.get(fullName) ?? (dtypeGlobals.has(fullName) ? TorchDType.of(name) : new PythonGlobal(fullName))
-      known.set(fullName, found)
-      return found
-    },
-    reduce: (callable, args, reader) => call(callable, args, reader),
-    newObject: (cls, args, reader) => call(cls, args, reader),
-    build: buildState,
-    persistentLoad: options.loadStorage,
+  /** Classes and functions that the container is known to use: objects of them are no findings, calls of them no danger. */
+  expected: (fullName: string) => boolean
+}
+
+/** How `torch.load(weights_only=True)` and we take a global. */
+type Standing =
+  /** Allowed there. */
+  | 'allowed'
+  /** Harmless, refused there. */
+  | 'harmless'
+  /** Part of numpy, refused there. */
+  | 'numpy'
+  /** Of the container itself. */
+  | 'expected'
+  /** Never heard of: instances are kept, calls are dangerous. */
+  | 'unknown'
+  /** Could run code. */
+  | 'dangerous'
+
+/** What the pickle does with a global. */
+interface Usage {
+  readonly global: PythonGlobal
+  readonly standing: Standing
+  /** Why it is dangerous; null where it is not. */
+  danger: string | null
+  calls: number
+  instances: number
+}
+
+/** Most findings of one kind; the rest are counted in one more. */
+const maxFindings = 100
+
+/** Hooks for the pickles of torch files. */
+export class TorchHooks implements PickleHooks {
+  readonly #options: TorchHooksOptions
+  readonly #found = new Map<string, TorchDType | Usage>()
+  readonly #usages = new Map<PythonGlobal, Usage>()
+
+  constructor(options: TorchHooksOptions) {
+    this.#options = options
+  }
+
+  global(module: string, name: string, reader: PickleReader): unknown {
+    const key = `${module}\n${name}`
+    let found = this.#found.get(key)
+    if (found === undefined) {
+      found = this.#judge(...modernGlobal(module, name), reader)
+      this.#found.set(key, found)
+    }
+    return found instanceof TorchDType ? found : found.global
+  }
+
+  #judge(module: string, name: string, reader: PickleReader): TorchDType | Usage {
+    const fullName = `${module}.${name}`
+    this.#options.globals.add(fullName)
+    if (dtypeGlobals.has(fullName)) return TorchDType.of(name)
+    const standing = this.#standing(module, name)
+    const nested = name.includes('.') ? module : null
+    const usage = { global: new PythonGlobal(fullName, nested), standing, danger: null, calls: 0, instances: 0 }
+    this.#usages.set(usage.global, usage)
+    if (standing === 'dangerous') this.#endanger(usage, dangerOf(module, name) ?? 'it could run code', reader)
+    return usage
+  }
+
+  #standing(module: string, name: string): Standing {
+    const fullName = `${module}.${name}`
+    if (allowedGlobals.has(fullName) || addedSafeGlobals.has(fullName)) return 'allowed'
+    if (this.#options.expected(fullName)) return 'expected'
+    if (numpyCalls.has(fullName)) return 'numpy'
+    if (harmlessCalls.has(fullName) || archiveCalls.has(fullName)) return 'harmless'
+    return dangerOf(module, name) === null ? 'unknown' : 'dangerous'
+  }
+
+  /** Notes the danger, or refuses the pickle. */
+  #endanger(usage: Usage, danger: string, reader: PickleReader): void {
+    usage.danger ??= danger
+    if (this.#options.unsafe === 'describe') return
+    const name = usage.global.name.slice(0, 200)
+    reader.fail(`the pickle refers to the global ${name}: ${danger}; it is not loaded`, 'pickle.unsafe_global', name)
+  }
+
+  reduce(callable: unknown, args: Tuple, reader: PickleReader): unknown {
+    if (callable instanceof OpaqueObject) return this.#computedCall(callable, args, reader)
+    const usage = this.#usageOf(callable, reader)
+    usage.calls++
+    const { global, standing } = usage
+    const rebuild = rebuilders.get(global.name) ?? legacyTensorRebuilder(global.name)
+    if (rebuild !== undefined && standing !== 'dangerous')
+      return rebuild(new CallArguments(global.name, args, reader), reader)
+    if (standing === 'allowed' && !opaqueAllowed.has(global.name))
+      reader.fail(`the pickle calls ${global.name}, which is not supported`, 'pickle.unsupported', global.name)
+    if (standing === 'unknown') this.#endanger(usage, 'it is called and could run code', reader)
+    if (standing === 'numpy') this.#checkConstructors(args, reader)
+    return this.#opaque(global, args, null, 'call', reader)
+  }
+
+  /** The constructors of numpy's random generators call the classes that they are given. */
+  #checkConstructors(args: Tuple, reader: PickleReader): void {
+    for (const argument of args) {
+      const usage = argument instanceof PythonGlobal ? this.#usages.get(argument) : undefined
+      if (usage === undefined || usage.global.name.startsWith('numpy.')) continue
+      this.#endanger(usage, 'numpy would call it, and it could run code', reader)
+    }
+  }
+
+  /** What a call gave is called itself: nothing that saves data does that. */
+  #computedCall(callable: OpaqueObject, args: Tuple, reader: PickleReader): OpaqueObject {
+    const global = new PythonGlobal(`${callable.className}(...)`)
+    const usage: Usage = { global, standing: 'dangerous', danger: null, calls: 1, instances: 0 }
+    this.#usages.set(global, usage)
+    this.#endanger(usage, 'what it gives is called and could run code', reader)
+    return this.#opaque(global, args, null, 'call', reader)
+  }
+
+  newObject(
+    cls: unknown,
+    args: Tuple,
+    keywordArgs: ReadonlyMap<unknown, unknown> | null,
+    reader: PickleReader,
+  ): unknown {
+    const usage = this.#usageOf(cls, reader)
+    const { global, standing } = usage
+    usage.instances++
+    const rebuild =
+      keywordArgs === null ? (rebuilders.get(global.name) ?? legacyTensorRebuilder(global.name)) : undefined
+    if (rebuild !== undefined && standing !== 'dangerous')
+      return rebuild(new CallArguments(global.name, args, reader), reader)
+    if (keywordArgs !== null && standing === 'unknown')
+      this.#endanger(usage, 'it is called with keywords and could run code', reader)
+    return this.#opaque(global, args, keywordArgs, 'new', reader)
+  }
+
+  #usageOf(callable: unknown, reader: PickleReader): Usage {
+    const usage = callable instanceof PythonGlobal ? this.#usages.get(callable) : undefined
+    return usage ?? reader.fail(`${describe(callable)} is called`)
+  }
+
+  #opaque(
+    { name, module }: PythonGlobal,
+    args: Tuple,
+    keywordArgs: ReadonlyMap<unknown, unknown> | null,
+    how: 'new' | 'call',
+    reader: PickleReader,
+  ): OpaqueObject {
+    reader.charge(args.length)
+    reader.allocate(160)
+    return new OpaqueObject(name, Array.from(args), keywordArgs, how, module)
+  }
+
+  build(instance: unknown, state: unknown, reader: PickleReader): void {
+    if (instance instanceof OrderedDict) buildOrderedDict(instance, state, reader)
+    else if (instance instanceof OpaqueObject) buildOpaque(instance, state, reader)
+    else if (instance instanceof NumpyArray) buildArray(instance, state, reader)
+    else if (instance instanceof NumpyDType) buildDType(instance, state, reader)
+    else if (instance instanceof TensorRecord) buildTensor(instance as TensorRecord, state, reader)
+    else reader.fail(`state is set on ${describe(instance)}`, 'pickle.unsupported')
+  }
+
+  persistentLoad(id: unknown, reader: PickleReader): unknown {
+    return this.#options.persistentLoad(id, reader)
+  }
+
+  /** What is odd about the globals. */
+  findings(): Finding<FormatFindingId>[] {
+    const usages = [...this.#usages.values()]
+    const numpy = usages.filter(({ standing }) => standing === 'numpy')
+    return [
+      ...atMost(usages.flatMap(unsafeFinding)),
+      ...atMost(usages.flatMap(opaqueFinding)),
+      ...(numpy.length > 0 ? [numpyFinding(numpy)] : []),
+      ...atMost(usages.flatMap(harmlessFinding)),
+    ]
   }
 }
 
-function call(callable: unknown, args: Tuple, reader: PickleReader): unknown {
-  if (!(callable instanceof PythonGlobal)) reader.fail(`${describe(callable)} is called`)
-  const rebuild = rebuilders.get(callable.name)
-  if (rebuild === undefined)
-    reader.fail(`the pickle calls ${callable.name}, which is not supported`, 'ERR_CHECKPOINT_UNSUPPORTED')
-  return rebuild(new CallArguments(callable.name, args, reader), reader)
-}
+const rebuilders = new Map([...valueRebuilders, ...numpyRebuilders, ...tensorRebuilders])
 
-/** weights_only sets state on tensors, parameters and OrderedDicts; files since 1.6 have it on OrderedDicts only. */
-function buildState(instance: unknown, state: unknown, reader: PickleReader): void {
-  if (!(instance instanceof OrderedDict)) {
-    reader.fail(`state is set on ${describe(instance)}, expected an OrderedDict`, 'ERR_CHECKPOINT_UNSUPPORTED')
-  }
+/** Allowed by weights_only, and described here as opaque objects: tensors of other classes than PyTorch's plain ones. */
+const opaqueAllowed: ReadonlySet<string> = new Set([
+  'torch._utils._rebuild_wrapper_subclass',
+  'torch._utils._rebuild_device_tensor_from_numpy',
+  ...addedSafeGlobals,
+])
+
+function buildOrderedDict(instance: OrderedDict, state: unknown, reader: PickleReader): void {
   if (!(state instanceof Map)) reader.fail(`the state of an OrderedDict is ${describe(state)}, expected a dict`)
   instance.attributes ??= new Map()
   reader.charge(state.size)
   for (const [name, value] of state as Map<unknown, unknown>) instance.attributes.set(name, value)
 }
 
-const rebuilders: ReadonlyMap<string, Rebuild> = new Map<string, Rebuild>([
-  ['collections.OrderedDict', rebuildOrderedDict],
-  ['collections.Counter', rebuildCounter],
-  ['builtins.set', rebuildSet],
-  ['builtins.complex', (args) => (args.count(2), new Complex(args.float(0), args.float(1)))],
-  ['builtins.bytearray', rebuildByteArray],
-  ['_codecs.encode', rebuildBytes],
-  ['torch.Size', (args) => new Size(args.count(0, 1) === 0 ? [] : args.sizes(0))],
-  ['torch.device', rebuildDevice],
-  ['torch.serialization._get_layout', rebuildLayout],
-  ...tensorRebuilders,
-])
-
-/** An `OrderedDict`, from nothing (its entries follow), a dict or a list of pairs. */
-function rebuildOrderedDict(args: CallArguments, reader: PickleReader): OrderedDict {
-  const dict = new OrderedDict()
-  if (args.count(0, 1) === 0) return dict
-  const given = args.at(0)
-  const entries: unknown = given instanceof Map ? [...given] : given
-  if (!Array.isArray(entries)) return args.fail(`${describe(given)} instead of a dict or a list of pairs`)
-  for (const entry of entries as unknown[]) {
-    if (!Array.isArray(entry) || entry.length !== 2) return args.fail('an entry that is no pair')
-    reader.charge(2)
-    reader.checkKey(dict, entry[0])
-    dict.set(entry[0], entry[1])
-  }
-  return dict
+function buildOpaque(instance: OpaqueObject, state: unknown, reader: PickleReader): void {
+  if (instance.state !== undefined) reader.fail(`the state of an object of ${instance.className} is set twice`)
+  instance.state = state
 }
 
-/** A `Counter`, from nothing or a dict of counts (of a list Python would count the items, which no pickle of a Counter does). */
-function rebuildCounter(args: CallArguments, reader: PickleReader): Counter {
-  if (args.count(0, 1) === 0) return new Counter()
-  reader.charge(args.map(0).size)
-  return new Counter(args.map(0))
+function unsafeFinding({ global, danger, calls, instances }: Usage): Finding<FormatFindingId>[] {
+  if (danger === null) return []
+  const uses = calls + instances === 0 ? 'refers to' : `calls (${calls + instances} times)`
+  const name = global.name.slice(0, 200)
+  return [formatFinding('pickle.unsafe_global', name, `the pickle ${uses} ${name}: ${danger}`)]
 }
 
-function rebuildSet(args: CallArguments, reader: PickleReader): Set<unknown> {
-  const members: unknown = args.count(0, 1) === 0 ? [] : args.at(0)
-  if (!Array.isArray(members)) return args.fail(`${describe(members)} instead of a list`)
-  reader.charge(members.length)
-  const set = new Set<unknown>()
-  for (const member of members as unknown[]) {
-    reader.checkKey(set, member)
-    set.add(member)
-  }
-  return set
+function opaqueFinding({ global, standing, danger, instances }: Usage): Finding<FormatFindingId>[] {
+  if (standing !== 'unknown' || danger !== null) return []
+  const name = global.name.slice(0, 200)
+  const what =
+    instances === 0
+      ? `${name} is referred to and kept as a name`
+      : `${instances} ${instances === 1 ? 'object' : 'objects'} of the class ${name}, which is not known here, kept as name and state`
+  return [formatFinding('pickle.opaque_class', name, what)]
 }
 
-function rebuildBytes(args: CallArguments, reader: PickleReader): Uint8Array {
-  args.count(2)
-  const [text, encoding] = [args.string(0), args.string(1)]
-  if (encoding !== 'latin1')
-    reader.fail(`_codecs.encode with ${JSON.stringify(encoding)}, expected "latin1"`, 'ERR_CHECKPOINT_UNSUPPORTED')
-  reader.charge(text.length)
-  const bytes = new Uint8Array(text.length)
-  for (let index = 0; index < text.length; index++) {
-    const code = text.charCodeAt(index)
-    if (code > 0xff) args.fail('a character beyond latin-1')
-    bytes[index] = code
-  }
-  return bytes
+function harmlessFinding({ global, standing }: Usage): Finding<FormatFindingId>[] {
+  if (standing !== 'harmless') return []
+  const message = `${global.name} is not among what torch.load(weights_only=True) allows`
+  return [formatFinding('pickle.weights_only', global.name, message)]
 }
 
-function rebuildByteArray(args: CallArguments, reader: PickleReader): ByteArray {
-  if (args.count(0, 1) === 0) return new ByteArray()
-  const bytes = args.at(0)
-  if (!(bytes instanceof Uint8Array)) return args.fail(`${describe(bytes)} instead of bytes`)
-  reader.charge(bytes.length)
-  return new ByteArray(bytes)
+function numpyFinding(usages: readonly Usage[]): Finding<FormatFindingId> {
+  const values = usages.reduce((sum, { global, calls }) => sum + (global.name === 'numpy.dtype' ? 0 : calls), 0)
+  const names = usages.map(({ global }) => global.name).join(', ')
+  return formatFinding(
+    'pickle.numpy',
+    usages[0]?.global.name ?? null,
+    `${values} numpy ${values === 1 ? 'value' : 'values'} (${names}), which torch.load(weights_only=True) refuses`,
+  )
 }
 
-/** `torch.device('cuda', 1)`, or in one text `torch.device('cuda:1')`. */
-function rebuildDevice(args: CallArguments): Device {
-  const both = args.count(1, 2) === 2
-  const [, type, index] =
-    /^(\w+)(?::(\d{1,3}))?$/.exec(args.string(0)) ?? args.fail(`${JSON.stringify(args.string(0))} is no device`)
-  if (both && index !== undefined) args.fail('an index twice')
-  return new Device(type ?? '', both ? args.size(1) : index === undefined ? null : Number(index))
-}
-
-const layouts = new Set([
-  'strided',
-  'sparse_coo',
-  'sparse_csr',
-  'sparse_csc',
-  'sparse_bsr',
-  'sparse_bsc',
-  'jagged',
-  '_mkldnn',
-])
-
-function rebuildLayout(args: CallArguments): Layout {
-  args.count(1)
-  const name = args.string(0).replace(/^torch\./, '')
-  if (!layouts.has(name)) args.fail(`${JSON.stringify(args.string(0))} is no layout`)
-  return new Layout(name)
+function atMost(findings: Finding<FormatFindingId>[]): Finding<FormatFindingId>[] {
+  const [first] = findings
+  if (first === undefined || findings.length <= maxFindings) return findings
+  const more = `and ${findings.length - maxFindings} more globals of this kind`
+  return [...findings.slice(0, maxFindings), { ...first, subject: null, message: more }]
 }

@@ -12,8 +12,13 @@ export class Tuple<T = unknown> extends Array<T> {
 
   /** `new Tuple([0.9, 0.999])`. */
   constructor(items: Iterable<T> = []) {
-    super()
-    for (const item of items) this.push(item)
+    if (Array.isArray(items)) {
+      super(items.length) // exact: growing by push would reserve room for 17 items
+      for (let index = 0; index < items.length; index++) this[index] = items[index] as T
+    } else {
+      super()
+      for (const item of items) this.push(item)
+    }
   }
 
   /** `Tuple.of(0.9, 0.999)`. */
@@ -68,6 +73,15 @@ export class OrderedDict<K = unknown, V = unknown> extends Map<K, V> {
 /** `collections.Counter`, as `MultiStepLR` keeps its milestones. */
 export class Counter<K = unknown> extends Map<K, unknown> {}
 
+/** `collections.defaultdict`. */
+export class DefaultDict<K = unknown, V = unknown> extends Map<K, V> {
+  /** The class or function that makes missing values, such as `builtins.list`; null without one. */
+  factory: unknown = null
+}
+
+/** A Python `frozenset`. */
+export class FrozenSet<T = unknown> extends Set<T> {}
+
 /** A dtype as a value, such as `torch.float32`. Equal dtypes are the same object. */
 export class TorchDType {
   static readonly #interned = new Map<string, TorchDType>()
@@ -114,7 +128,42 @@ export class PythonGlobal {
   constructor(
     /** Full dotted name, such as `torch.FloatStorage`. */
     readonly name: string,
+    /** Its module, where that is not all but the last part of the name (classes inside classes). */
+    readonly module: string | null = null,
   ) {}
+}
+
+/** A numpy dtype (`numpy.dtype('float32')`). */
+export class NumpyDType {
+  /** What BUILD sets: version, byte order, subarray, names, fields, item size, alignment, flags and metadata; null before. */
+  state: readonly unknown[] | null = null
+
+  constructor(
+    /** The argument of `numpy.dtype`: `f4`, `i8`, `b1`, `U3`, `S3`, `V8`, `O8`, `M8`. */
+    readonly code: string,
+  ) {}
+
+  /** numpy's short name with the byte order (`dtype.str`): `<f4`, `>i8`, `|b1`, `<U3`, `|S3`, `|V8`, `|O`, `<M8[ns]`. */
+  get name(): string {
+    return numpyDTypeName(this)
+  }
+}
+
+function numpyDTypeName({ code, state }: NumpyDType): string {
+  const [, kind = '', size = ''] = /^([A-Za-z?])(\d*)$/.exec(code) ?? []
+  const order = state?.[1] ?? '|'
+  const itemSize = kind === 'O' ? '' : size
+  const unit = kind === 'M' || kind === 'm' ? dateUnit(state?.[8]) : ''
+  return `${order === '=' ? '<' : String(order)}${kind}${itemSize}${unit}`
+}
+
+/** `[ns]`, `[25s]` of the metadata `({}, (b'ns', 1, 1, 1))`. */
+function dateUnit(metadata: unknown): string {
+  const unit: unknown = Array.isArray(metadata) ? metadata[1] : undefined
+  if (!Array.isArray(unit)) return ''
+  const [name, count] = unit as unknown[]
+  const text = name instanceof Uint8Array ? Buffer.from(name).toString('latin1') : String(name)
+  return text === 'generic' ? '' : `[${count === 1 ? '' : String(count)}${text}]`
 }
 
 /** A numpy scalar (`numpy.float32(0.5)`), as metrics of older checkpoints often are. It stays what it was until somebody asks for its {@link value}. */
@@ -124,8 +173,10 @@ export class NumpyScalar {
     readonly dtype: string,
     /** The item's bytes as the file holds them. */
     readonly bytes: Uint8Array,
-    /** The value: number (bigint beyond 2^53), boolean, string, bytes or complex number; null for dtypes that have no counterpart (objects, records). */
+    /** The value: number (bigint beyond 2^53), boolean, string, bytes or complex number; null for dtypes that have no counterpart (dates, records). */
     readonly value: number | bigint | boolean | string | Uint8Array | Complex | null,
+    /** The dtype with all that its name leaves out (fields of records), where it was read. */
+    readonly description: NumpyDType | null = null,
   ) {}
 
   valueOf(): unknown {
@@ -136,12 +187,17 @@ export class NumpyScalar {
 /** A numpy array. */
 export class NumpyArray {
   constructor(
-    /** See {@link NumpyScalar.dtype}. */
+    /** See {@link NumpyScalar.dtype}; `|O` for objects, `|V8` for records. */
     readonly dtype: string,
     readonly shape: readonly number[],
-    /** Whether the bytes are in Fortran's order instead of C's. */
+    /** Whether the items are in Fortran's order instead of C's. */
     readonly fortranOrder: boolean,
+    /** The items' bytes; empty for an array of objects. */
     readonly bytes: Uint8Array,
+    /** The items of an array of objects, null for all others. */
+    readonly objects: readonly unknown[] | null = null,
+    /** See {@link NumpyScalar.description}. */
+    readonly description: NumpyDType | null = null,
   ) {}
 }
 
@@ -164,5 +220,7 @@ export class OpaqueObject {
     readonly keywordArgs: ReadonlyMap<unknown, unknown> | null,
     /** How the pickle makes it: `new` for `cls.__new__(cls, *args)`, `call` for `callable(*args)`. */
     readonly how: 'new' | 'call',
+    /** See {@link PythonGlobal.module}. */
+    readonly module: string | null = null,
   ) {}
 }

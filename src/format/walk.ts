@@ -1,6 +1,7 @@
 /** Walks a tree of Python values once per object, without recursion, so that neither cycles nor depth nor shared parts can hurt. */
 import { TorchkeepError, type ErrorCode } from './errors.js'
 import {
+  ChunkedTensorRecord,
   isTensorRecord,
   NestedTensorRecord,
   QuantizedTensorRecord,
@@ -8,7 +9,7 @@ import {
   TensorRecord,
   type AnyTensorRecord,
 } from './tensor-record.js'
-import { OrderedDict } from './values.js'
+import { NumpyArray, OpaqueObject, OrderedDict } from './values.js'
 
 /**
  * Deepest nesting that is read or written. CPython's own pickler gives up below this depth, so no file that Python saved comes near it, while code that
@@ -79,9 +80,22 @@ function* children(parent: object): Generator<readonly [unknown, unknown]> {
     for (const value of parent) yield [index++, value]
   } else if (isTensorRecord(parent)) {
     yield* tensorChildren(parent)
+  } else if (parent instanceof OpaqueObject) {
+    yield* opaqueChildren(parent)
+  } else if (parent instanceof NumpyArray) {
+    if (parent.objects !== null) yield* parent.objects.entries()
   } else if (isPlainObject(parent)) {
     yield* Object.entries(parent)
   }
+}
+
+function* opaqueChildren(parent: OpaqueObject): Generator<readonly [unknown, unknown]> {
+  yield* parent.args.entries()
+  yield ['(keywords)', parent.keywordArgs]
+  if (parent.state instanceof Map) yield* parent.state
+  else yield ['(state)', parent.state]
+  yield ['(items)', parent.items]
+  if (parent.entries !== null) yield* parent.entries
 }
 
 function* tensorChildren(record: AnyTensorRecord): Generator<readonly [unknown, unknown]> {
@@ -93,6 +107,7 @@ function* tensorChildren(record: AnyTensorRecord): Generator<readonly [unknown, 
 export function strided<Source>(record: AnyTensorRecord<Source>): readonly TensorRecord<Source>[] {
   if (record instanceof TensorRecord) return [record]
   if (record instanceof SparseTensorRecord) return record.parts
+  if (record instanceof ChunkedTensorRecord) return record.chunks.map((chunk) => chunk.tensor)
   if (record instanceof NestedTensorRecord) {
     return [record.buffer, record.nestedSizes, record.nestedStrides, record.storageOffsets]
   }
