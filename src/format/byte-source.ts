@@ -1,6 +1,8 @@
-/** Random access to the bytes of a file, for readers. */
+/** Random access to the bytes of a file, or of a section of one, for readers. */
+import { constants } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 import { TorchkeepError } from './errors.js'
+import { fault } from './fault.js'
 import type { FileIdentity } from './tensor-record.js'
 
 /** Small reads are served from a window of this size, so that the headers of many small records take few system calls. */
@@ -9,30 +11,54 @@ const windowBytes = 16 << 10
 /** Bytes of a storage handled at a time: enough for full speed, few enough that the CRC-32 of one chunk takes about a millisecond. */
 export const chunkBytes = 4 << 20
 
-/** An open file. */
+/** A named pipe would keep a plain open waiting for a writer for ever. Windows knows neither. */
+const openFlags = constants.O_RDONLY | ((constants as { O_NONBLOCK?: number }).O_NONBLOCK ?? 0)
+
+/** An open file, or a section of one that is read as if it were a file of its own. */
 export class ByteSource {
   readonly path: string
   readonly identity: FileIdentity
+  /** Where the section begins in the file; 0 for a whole file. */
+  readonly beginBytes: number
+  readonly sizeBytes: number
   readonly #file: FileHandle
+  readonly #ownsFile: boolean
   #window: Buffer = Buffer.alloc(0)
   #windowOffset = 0
 
-  private constructor(path: string, file: FileHandle, identity: FileIdentity) {
+  private constructor(
+    path: string,
+    file: FileHandle,
+    identity: FileIdentity,
+    section?: { beginBytes: number; sizeBytes: number },
+  ) {
     this.path = path
     this.#file = file
     this.identity = identity
+    this.#ownsFile = section === undefined
+    this.beginBytes = section?.beginBytes ?? 0
+    this.sizeBytes = section?.sizeBytes ?? identity.sizeBytes
   }
 
-  /** @throws TorchkeepError ERR_CHECKPOINT_MISSING where the file cannot be opened, ERR_CHECKPOINT_UNSUPPORTED for a folder. */
+  /** @throws TorchkeepError ERR_CHECKPOINT_MISSING where there is no such file, ERR_CHECKPOINT_UNREADABLE where it cannot be opened or is a folder, a pipe, a device. */
   static async open(path: string): Promise<ByteSource> {
-    const file = await open(path, 'r').catch((cause: unknown) => {
-      throw new TorchkeepError('ERR_CHECKPOINT_MISSING', `cannot open ${path}: ${String(cause)}`, { cause })
-    })
+    const source = await ByteSource.openUnlessFolder(path)
+    return source ?? unreadable(path, 'it is a folder, expected a file')
+  }
+
+  /** {@link open}, but undefined for a folder. */
+  static async openUnlessFolder(path: string): Promise<ByteSource | undefined> {
+    const file = await open(path, openFlags).catch((cause: unknown) => refuseOpening(path, cause))
+    if (file === undefined) return undefined
     try {
-      const { ino, size, mtimeNs, isDirectory, isFile } = await statOf(file)
-      if (isDirectory) throw new TorchkeepError('ERR_CHECKPOINT_UNSUPPORTED', `${path} is a folder, expected a file`)
-      if (!isFile) throw new TorchkeepError('ERR_CHECKPOINT_UNSUPPORTED', `${path} is not a regular file`)
-      return new ByteSource(path, file, { inode: ino, sizeBytes: Number(size), modifiedNs: mtimeNs })
+      const stat = await file.stat({ bigint: true }).catch((cause: unknown) => unreadable(path, String(cause), cause))
+      if (stat.isFile()) {
+        const identity = { inode: stat.ino, sizeBytes: Number(stat.size), modifiedNs: stat.mtimeNs }
+        return new ByteSource(path, file, identity)
+      }
+      if (!stat.isDirectory()) unreadable(path, 'it is not a regular file')
+      await file.close()
+      return undefined
     } catch (error) {
       await file.close()
       throw error
@@ -49,53 +75,54 @@ export class ByteSource {
     }
   }
 
-  get sizeBytes(): number {
-    return this.identity.sizeBytes
+  /** A part of this source as a source of its own; offsets count from its begin. It needs no closing and must not outlive this one. */
+  section(offset: number, sizeBytes: number): ByteSource {
+    this.#requireInside(offset, sizeBytes)
+    return new ByteSource(this.path, this.#file, this.identity, { beginBytes: this.beginBytes + offset, sizeBytes })
   }
 
   /** @throws TorchkeepError ERR_CHECKPOINT_CORRUPT where the file is not in the state that was read before. */
   requireUnchanged(before: FileIdentity): void {
     const { inode, sizeBytes, modifiedNs } = this.identity
     if (inode === before.inode && sizeBytes === before.sizeBytes && modifiedNs === before.modifiedNs) return
-    throw new TorchkeepError('ERR_CHECKPOINT_CORRUPT', `${this.path} has changed since it was read`)
+    fault(this.path, { finding: 'file.changed' }, 'the file has changed since it was read')
+  }
+
+  /** The bytes from `offset` on where they are in memory already, as those of the last small read are; else undefined. */
+  peek(offset: number, length: number): Buffer | undefined {
+    const start = offset - this.#windowOffset
+    if (start < 0 || start + length > this.#window.length) return undefined
+    return this.#window.subarray(start, start + length)
   }
 
   /**
-   * The bytes from `offset` on, valid until the next read.
+   * The bytes from `offset` on. They stay valid: no later read overwrites them.
+   * @param ahead how many bytes from `offset` on are worth having in memory afterwards, as far as the file goes.
    * @throws TorchkeepError ERR_CHECKPOINT_CORRUPT where the file ends before.
    */
-  async read(offset: number, length: number): Promise<Buffer> {
-    if (offset + length > this.sizeBytes) {
-      throw new TorchkeepError(
-        'ERR_CHECKPOINT_CORRUPT',
-        `${this.path}: bytes ${offset} to ${offset + length} are wanted, the file has ${this.sizeBytes}`,
-      )
-    }
-    if (offset < this.#windowOffset || offset + length > this.#windowOffset + this.#window.length) {
-      const size = Math.min(Math.max(length, windowBytes), this.sizeBytes - offset)
-      const window = Buffer.allocUnsafe(size)
-      await this.readInto(window, offset)
-      if (length > windowBytes) return window
-      this.#window = window
-      this.#windowOffset = offset
-    }
-    const start = offset - this.#windowOffset
-    return this.#window.subarray(start, start + length)
+  async read(offset: number, length: number, ahead = windowBytes): Promise<Buffer> {
+    const held = this.peek(offset, length)
+    if (held !== undefined) return held
+    this.#requireInside(offset, length)
+    const window = Buffer.allocUnsafeSlow(Math.min(Math.max(length, ahead), this.sizeBytes - offset))
+    await this.readInto(window, offset)
+    if (length > ahead) return window
+    this.#window = window
+    this.#windowOffset = offset
+    return window.subarray(0, length)
   }
 
   /** Fills `target` from `offset` on. */
   async readInto(target: Uint8Array, offset: number): Promise<void> {
+    this.#requireInside(offset, target.byteLength)
+    const begin = this.beginBytes + offset
     for (let done = 0; done < target.byteLength;) {
       const { bytesRead } = await this.#file
-        .read(target, done, target.byteLength - done, offset + done)
-        .catch((cause: unknown) => {
-          throw new TorchkeepError('ERR_CHECKPOINT_MISSING', `cannot read ${this.path}: ${String(cause)}`, { cause })
-        })
+        .read(target, done, target.byteLength - done, begin + done)
+        .catch((cause: unknown) => unreadable(this.path, String(cause), cause))
       if (bytesRead === 0) {
-        throw new TorchkeepError(
-          'ERR_CHECKPOINT_CORRUPT',
-          `${this.path} was cut to ${offset + done} bytes while it was read`,
-        )
+        const reason = `the file was cut to ${begin + done} bytes while it was read`
+        fault(this.path, { finding: 'file.changed' }, reason)
       }
       done += bytesRead
     }
@@ -112,17 +139,34 @@ export class ByteSource {
   }
 
   async close(): Promise<void> {
-    await this.#file.close()
+    if (this.#ownsFile) await this.#file.close()
+  }
+
+  #requireInside(offset: number, length: number): void {
+    if (Number.isNaN(offset)) {
+      throw new TorchkeepError(
+        'ERR_INVALID_ARGUMENT',
+        `${this.path} was read with structure: 'directory', which does not say where bytes are; read it with 'full'`,
+      )
+    }
+    if (offset >= 0 && length >= 0 && offset + length <= this.sizeBytes) return
+    const reason = `bytes ${offset} to ${offset + length} are wanted, there are ${this.sizeBytes}`
+    fault(this.path, { finding: 'file.truncated' }, reason)
   }
 }
 
-async function statOf(file: FileHandle) {
-  const stat = await file.stat({ bigint: true })
-  return {
-    ino: stat.ino,
-    size: stat.size,
-    mtimeNs: stat.mtimeNs,
-    isDirectory: stat.isDirectory(),
-    isFile: stat.isFile(),
-  }
+/** Undefined for a folder, where the system refuses to open one. */
+function refuseOpening(path: string, cause: unknown): undefined {
+  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
+  if (code === 'EISDIR') return undefined
+  if (code === 'ENOENT') throw new TorchkeepError('ERR_CHECKPOINT_MISSING', `${path}: there is no such file`, { cause })
+  return unreadable(path, String(cause), cause)
+}
+
+/** Nothing may be concluded about a file that cannot be read: the fault lies outside of it. */
+function unreadable(path: string, reason: string, cause?: unknown): never {
+  throw new TorchkeepError('ERR_CHECKPOINT_UNREADABLE', `cannot read ${path}: ${reason}`, {
+    ...(cause === undefined ? {} : { cause }),
+    suggestions: ['check its permissions and the disk; the file itself was not judged'],
+  })
 }

@@ -1,4 +1,5 @@
 /** Values of tensors as a stream in C order, in constant memory whatever the size, the strides and the dtype. */
+import { toLittleEndian } from './byte-order.js'
 import { ByteSource } from './byte-source.js'
 import { decodeElements, isComplex, valuesPerElement } from './element-values.js'
 import { dtypes } from './dtypes.js'
@@ -81,7 +82,7 @@ export async function* readElementBytes(
         const pieceEnd = Math.min(at + chunkElements, end)
         const piece = buffer.subarray((at - begin) * itemSizeBytes, (pieceEnd - begin) * itemSizeBytes)
         crc?.add(piece)
-        yield piece
+        yield toLittleEndian(tensor, piece)
       }
     }
     crc?.finish()

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { TorchkeepError } from './errors.js'
 import { writePickle } from './pickle-write.js'
 import { collectTensors, type DescribeTensor } from './storage-spans.js'
+import type { ByteOrder } from './tensor-record.js'
 import { TensorPickler } from './tensor-write.js'
 import { ZipPlanner, type PlannedPart } from './zip-write.js'
 
@@ -58,7 +59,7 @@ export function planTorchFile<Source>(value: unknown, options: PlanOptions<Sourc
   zip.addBytes('data.pkl', pickle)
   zip.addBytes('.format_version', text('1'))
   zip.addBytes('.storage_alignment', text(String(alignment)))
-  zip.addBytes('byteorder', text('little'))
+  zip.addBytes('byteorder', text(byteOrderOf(tensors.written)))
   const storages = tensors.written.map((span, index): PlannedStorage => {
     const recordName = `data/${index}`
     const sizeBytes = span.endBytes - span.beginBytes
@@ -69,6 +70,14 @@ export function planTorchFile<Source>(value: unknown, options: PlanOptions<Sourc
   zip.addBytes('.data/serialization_id', text(serializationId(pickle)))
   zip.finish()
   return { sizeBytes: zip.sizeBytes, parts: zip.parts, storages, crcSlots: zip.crcSlots }
+}
+
+/** The one byte order of the storages: that of the file that they come from. */
+function byteOrderOf(spans: readonly { storage: { byteOrder: ByteOrder } }[]): ByteOrder {
+  const orders = new Set(spans.map(({ storage }) => storage.byteOrder))
+  if (orders.size <= 1) return spans[0]?.storage.byteOrder ?? 'little'
+  const reason = 'tensors of a big-endian and of a little-endian file cannot be saved in one file'
+  throw new TorchkeepError('ERR_INVALID_ARGUMENT', reason)
 }
 
 /** The top folder that PyTorch gives a file: the base name without its last extension, `archive` where that is empty or not ASCII. */

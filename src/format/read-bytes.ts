@@ -1,17 +1,19 @@
-/** Reads the bytes of described tensors and storages, and checks their CRC-32. */
-import { crc32 } from 'node:zlib'
+/** Reads the bytes of described tensors and storages, of every container, and checks their CRC-32. */
+import { swapBytes, swapUnitBytes } from './byte-order.js'
 import { ByteSource } from './byte-source.js'
 import { dtypes, type TypedArray } from './dtypes.js'
-import { TorchkeepError } from './errors.js'
+import { isContiguous, readElementBytes } from './elements.js'
+import { tooMuch, unsupported } from './fault.js'
 import type { TorchFile } from './read.js'
+import { StorageCrc } from './storage-crc.js'
 import {
+  ChunkedTensorRecord,
   contiguousStrides,
   coveredBytes,
   elementCount,
   type StorageRecord,
   type TensorRecord,
 } from './tensor-record.js'
-import { checkCrc } from './zip-read.js'
 
 /** How {@link readTensorBytes} reads. */
 export interface ReadBytesOptions {
@@ -21,49 +23,64 @@ export interface ReadBytesOptions {
   maxBytes?: number
 }
 
-const verified = new WeakMap<TorchFile, Set<string>>()
-
 /**
- * Values of a tensor as raw little-endian bytes in C order, whatever its strides.
- * @throws TorchkeepError ERR_CHECKPOINT_CORRUPT for a CRC-32 that does not match or a file that has changed, ERR_CHECKPOINT_UNSAFE beyond `maxBytes`.
+ * Values of a tensor as raw little-endian bytes in C order, whatever its strides and the byte order in the file. A tensor in chunks is put together.
+ * @throws TorchkeepError ERR_CHECKPOINT_CORRUPT for a CRC-32 that does not match or a file that has changed, ERR_CHECKPOINT_UNSAFE beyond `maxBytes`, ERR_INVALID_ARGUMENT for a file
+ *   that was read with `structure: 'directory'`.
  */
 export async function readTensorBytes(
   file: TorchFile,
-  tensor: TensorRecord,
+  tensor: TensorRecord | ChunkedTensorRecord,
   options: ReadBytesOptions = {},
 ): Promise<Uint8Array> {
-  const { storage } = tensor
-  const { itemSizeBytes, elementsPerByte } = dtypes[tensor.dtype]
-  const count = elementCount(tensor.sizes)
-  const sizeBytes = Math.ceil((count * itemSizeBytes) / elementsPerByte)
-  const maxBytes = options.maxBytes ?? Math.max(storage.sizeBytes, 1 << 30)
-  if (sizeBytes > maxBytes) {
-    throw new TorchkeepError(
-      'ERR_CHECKPOINT_UNSAFE',
-      `${file.path}: a tensor of sizes [${tensor.sizes.join(', ')}] takes ${sizeBytes} bytes, at most ${maxBytes} are made`,
-    )
+  if (tensor instanceof ChunkedTensorRecord) return readChunked(file, tensor, options)
+  const sizeBytes = requireSize(file, tensor, tensor.storage.sizeBytes, options.maxBytes)
+  if (dtypes[tensor.dtype].elementsPerByte > 1) return readPacked(file, tensor, options)
+  const target = new Uint8Array(sizeBytes)
+  let done = 0
+  const { checkCrc: checked = true } = options
+  for await (const piece of readElementBytes(file, tensor, { checkCrc: checked, maxElements: Infinity })) {
+    target.set(piece, done)
+    done += piece.byteLength
   }
-  return ByteSource.with(file.path, async (source) => {
-    source.requireUnchanged(file.identity)
-    if (options.checkCrc !== false) await verifyStorage(file, source, storage)
+  return target
+}
+
+/** Elements of which several share a byte stay packed. */
+async function readPacked(file: TorchFile, tensor: TensorRecord, options: ReadBytesOptions): Promise<Uint8Array> {
+  if (!isContiguous(tensor)) unsupported(file.path, null, `a ${tensor.dtype} tensor that is not contiguous`)
+  const { storage } = tensor
+  return withStorage(storage, async (source) => {
+    const crc = options.checkCrc === false ? null : await StorageCrc.begin(file, source, tensor)
     const [begin, end] = coveredBytes(tensor)
     const covered = new Uint8Array(end - begin)
     await source.readInto(covered, storage.source.offsetBytes + begin)
-    if (isContiguous(tensor)) return covered
-    if (elementsPerByte > 1) {
-      throw new TorchkeepError(
-        'ERR_CHECKPOINT_UNSUPPORTED',
-        `${file.path}: a ${tensor.dtype} tensor that is not contiguous`,
-      )
-    }
-    return gather(covered, tensor, itemSizeBytes, new Uint8Array(sizeBytes))
+    crc?.add(covered)
+    crc?.finish()
+    return covered
   })
+}
+
+/** Bytes that the values take. Refuses more than `maxBytes` before anything is allocated. */
+function requireSize(
+  file: TorchFile,
+  tensor: Pick<TensorRecord, 'dtype' | 'sizes'>,
+  heldBytes: number,
+  maxBytes = Math.max(heldBytes, 1 << 30),
+): number {
+  const { itemSizeBytes, elementsPerByte } = dtypes[tensor.dtype]
+  const sizeBytes = Math.ceil((elementCount(tensor.sizes) * itemSizeBytes) / elementsPerByte)
+  if (sizeBytes > maxBytes) {
+    const reason = `a tensor of sizes [${tensor.sizes.join(', ')}] takes ${sizeBytes} bytes, at most ${maxBytes} are made`
+    tooMuch(file.path, null, reason)
+  }
+  return sizeBytes
 }
 
 /** Values of a tensor as the typed array of its dtype (16-bit floats as bits, complex numbers as re, im pairs), in C order. See {@link readTensorBytes}. */
 export async function readTensorValues(
   file: TorchFile,
-  tensor: TensorRecord,
+  tensor: TensorRecord | ChunkedTensorRecord,
   options: ReadBytesOptions = {},
 ): Promise<TypedArray> {
   const bytes = await readTensorBytes(file, tensor, options)
@@ -71,65 +88,86 @@ export async function readTensorValues(
   return new Values(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength / Values.BYTES_PER_ELEMENT)
 }
 
-/** The bytes of a whole storage, CRC-32 checked. See {@link readTensorBytes}. */
+/** The bytes of a whole storage, CRC-32 checked: little-endian where its dtype is known, else as they are in the file. See {@link readTensorBytes}. */
 export async function readStorageBytes(file: TorchFile, storage: StorageRecord): Promise<Uint8Array> {
-  return ByteSource.with(file.path, async (source) => {
-    source.requireUnchanged(file.identity)
+  return withStorage(storage, async (source) => {
     const bytes = new Uint8Array(storage.sizeBytes)
     await source.readInto(bytes, storage.source.offsetBytes)
-    checkStorageCrc(file, storage, crc32(bytes))
-    return bytes
+    StorageCrc.check(file, storage, bytes)
+    if (storage.byteOrder === 'little' || storage.dtype === null) return bytes
+    return swapBytes(bytes, swapUnitBytes(storage.dtype))
   })
 }
 
 /** Checks the CRC-32 of every storage of the file, in constant memory. */
 export async function verifyStorages(file: TorchFile): Promise<void> {
-  await ByteSource.with(file.path, async (source) => {
-    source.requireUnchanged(file.identity)
-    for (const storage of file.storages) await verifyStorage(file, source, storage)
+  const byPath = new Map<string, StorageRecord[]>()
+  for (const storage of file.storages) {
+    const storages = byPath.get(storage.source.path)
+    if (storages === undefined) byPath.set(storage.source.path, [storage])
+    else storages.push(storage)
+  }
+  for (const storages of byPath.values()) {
+    await withStorage(storages[0] as StorageRecord, async (source) => {
+      for (const storage of storages) {
+        if (storage.source.identity !== undefined) source.requireUnchanged(storage.source.identity)
+        await StorageCrc.verify(file, source, storage)
+      }
+    })
+  }
+}
+
+/** Opens the file that a storage lies in, which is still what it was. */
+async function withStorage<T>(storage: StorageRecord, use: (source: ByteSource) => Promise<T>): Promise<T> {
+  const { path, identity } = storage.source
+  return ByteSource.with(path, async (source) => {
+    if (identity !== undefined) source.requireUnchanged(identity)
+    return use(source)
   })
 }
 
-async function verifyStorage(file: TorchFile, source: ByteSource, storage: StorageRecord): Promise<void> {
-  const done = verified.get(file) ?? new Set<string>()
-  verified.set(file, done)
-  if (storage.crc32 === null || done.has(storage.id)) return
-  let crc = 0
-  for await (const chunk of source.chunks(storage.source.offsetBytes, storage.sizeBytes)) crc = crc32(chunk, crc)
-  checkStorageCrc(file, storage, crc)
-  done.add(storage.id)
+function copyElement(from: Uint8Array, at: number, to: Uint8Array, place: number, itemBytes: number): void {
+  for (let byte = 0; byte < itemBytes; byte++) to[place + byte] = from[at + byte] as number
 }
 
-function checkStorageCrc(file: TorchFile, storage: StorageRecord, computed: number): void {
-  checkCrc(file.path, { name: storage.recordName ?? storage.id, crc32: storage.crc32 }, computed)
-}
-
-/** Strides of dimensions of size 1 do not matter. */
-function isContiguous({ sizes, strides }: TensorRecord): boolean {
-  if (sizes.includes(0)) return true
-  const expected = contiguousStrides(sizes)
-  return sizes.every((size, dimension) => size === 1 || strides[dimension] === expected[dimension])
-}
-
-/** Copies the elements of a view into C order. `covered` begins at the view's first element. */
-function gather(
-  covered: Uint8Array,
-  { sizes, strides }: TensorRecord,
-  itemBytes: number,
-  target: Uint8Array,
-): Uint8Array {
-  const index = new Array<number>(sizes.length).fill(0)
-  let from = 0
-  for (let to = 0; to < target.length; to += itemBytes) {
-    for (let byte = 0; byte < itemBytes; byte++) target[to + byte] = covered[from * itemBytes + byte] ?? 0
+/** Calls `visit` with the place of each element, in C order, where `strides` lay them out from `first` on. */
+function forEachElement(
+  sizes: readonly number[],
+  strides: readonly number[],
+  first: number,
+  visit: (place: number, index: number) => void,
+): void {
+  const count = elementCount(sizes)
+  const at = new Array<number>(sizes.length).fill(0)
+  for (let index = 0, place = first; index < count; index++) {
+    visit(place, index)
     for (let dimension = sizes.length - 1; dimension >= 0; dimension--) {
       const stride = strides[dimension] ?? 0
-      index[dimension] = (index[dimension] ?? 0) + 1
-      from += stride
-      if ((index[dimension] ?? 0) < (sizes[dimension] ?? 0)) break
-      from -= stride * (sizes[dimension] ?? 0)
-      index[dimension] = 0
+      at[dimension] = (at[dimension] ?? 0) + 1
+      place += stride
+      if ((at[dimension] ?? 0) < (sizes[dimension] ?? 0)) break
+      place -= stride * (sizes[dimension] ?? 0)
+      at[dimension] = 0
     }
   }
-  return target
+}
+
+/** Puts the chunks of a tensor together. They were checked to cover it. */
+async function readChunked(
+  file: TorchFile,
+  tensor: ChunkedTensorRecord,
+  options: ReadBytesOptions,
+): Promise<Uint8Array> {
+  const heldBytes = tensor.chunks.reduce((sum, chunk) => sum + chunk.tensor.storage.sizeBytes, 0)
+  const whole = new Uint8Array(requireSize(file, tensor, heldBytes, options.maxBytes))
+  const { itemSizeBytes } = dtypes[tensor.dtype]
+  const strides = contiguousStrides(tensor.sizes)
+  for (const { offsets, tensor: part } of tensor.chunks) {
+    const bytes = await readTensorBytes(file, part, options)
+    const first = offsets.reduce((sum, offset, dimension) => sum + offset * (strides[dimension] ?? 0), 0)
+    forEachElement(part.sizes, strides, first, (to, index) => {
+      copyElement(bytes, index * itemSizeBytes, whole, to * itemSizeBytes, itemSizeBytes)
+    })
+  }
+  return whole
 }

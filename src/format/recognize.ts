@@ -1,49 +1,115 @@
-/** Tells what a file is that is not (only) a torch zip file, so that a refusal can name it. */
+/** Tells by its first bytes what a file is: which container to read, or which other format to name in the refusal. */
 import type { ByteSource } from './byte-source.js'
-import { TorchkeepError } from './errors.js'
-import { refuseCompressed, type ZipArchive } from './zip-read.js'
+import { fault, unsupported } from './fault.js'
+import type { FormatFindingId } from './findings.js'
 
-const legacyMagic = Buffer.from('8002 8a0a 6cfc 9c46 f920 6aa8 5019'.replaceAll(' ', ''), 'hex')
+/** What the first bytes of a file that is read can be. */
+export type FileFormat = 'zip' | 'legacy' | 'tar' | 'safetensors' | 'json'
+
+/** The pickle of `torch.serialization.MAGIC_NUMBER`, after PROTO. */
+const legacyMagic = Buffer.from('8a0a6cfc9c46f9206aa850192e', 'hex')
+
+/** A safetensors header may have this many bytes. */
+export const maxSafetensorsHeaderBytes = 100_000_000
+
+/** How much of the head is looked at, and kept in memory for the reader: of small checkpoints that is the whole pickle. */
+const headBytes = 64 << 10
 
 /**
- * Goes on for a zip archive.
- * @throws TorchkeepError ERR_CHECKPOINT_UNSUPPORTED for formats that are known but not read, ERR_CHECKPOINT_CORRUPT for anything else.
+ * The format of a file that is read.
+ * @throws TorchkeepError ERR_CHECKPOINT_UNSUPPORTED for formats that are known but not read, ERR_CHECKPOINT_CORRUPT for anything else; both name what the file is.
  */
-export async function requireZip(source: ByteSource): Promise<void> {
-  const head = Buffer.from(await source.read(0, Math.min(512, source.sizeBytes)))
-  if (head.length >= 4 && head.readUInt32LE(0) === 0x04034b50) return
-  const known = knownFormat(head)
-  if (known !== undefined)
-    throw new TorchkeepError('ERR_CHECKPOINT_UNSUPPORTED', `${source.path} is ${known}, which is not read yet`)
-  const start = head.length === 0 ? 'it is empty' : `it starts with ${head.subarray(0, 8).toString('hex')}`
-  throw new TorchkeepError(
-    'ERR_CHECKPOINT_CORRUPT',
-    `${source.path} is no PyTorch file: expected a zip archive, ${start}`,
-  )
+export async function recognize(source: ByteSource): Promise<FileFormat> {
+  if (source.sizeBytes === 0) fault(source.path, { finding: 'file.empty' }, 'the file is empty')
+  const head = await source.read(0, Math.min(512, source.sizeBytes), Math.min(headBytes, source.sizeBytes))
+  const format = readable(head)
+  if (format !== undefined) return format
+  const foreign = foreignFormat(head)
+  const finding: FormatFindingId = 'file.unrecognized'
+  if (foreign !== undefined) {
+    const { name, suggestions } = foreign
+    const found = { finding, code: 'ERR_CHECKPOINT_UNSUPPORTED', suggestions: suggestions ?? [] } as const
+    fault(source.path, found, `this is ${name}, no checkpoint of PyTorch`)
+  }
+  const start = head.subarray(0, 8).toString('hex')
+  return fault(source.path, { finding }, `this is no file of PyTorch: it starts with the bytes ${start}`)
 }
 
-function knownFormat(head: Buffer): string | undefined {
-  if (head.subarray(0, legacyMagic.length).equals(legacyMagic))
-    return 'in the format of torch.save before PyTorch 1.6 (a sequence of pickles)'
-  if (head.toString('latin1', 257, 262) === 'ustar') return 'in the tar format of torch.save before PyTorch 0.1.10'
-  if (head.length > 9 && head.readBigUInt64LE(0) <= 100_000_000n && head[8] === 0x7b) return 'a safetensors file'
-  if (head[0] === 0x80 && (head[1] ?? 9) <= 5) return 'a bare pickle'
-  if (head.toString('latin1', 0, 2) === '\x1f\x8b') return 'gzip-compressed'
-  if (head.toString('latin1', 1, 4) === 'HDF') return 'an HDF5 file'
+function readable(head: Buffer): FileFormat | undefined {
+  if (startsWith(head, 'PK\x03\x04')) return 'zip'
+  if (head[0] === 0x80 && head.subarray(2, 2 + legacyMagic.length).equals(legacyMagic)) return 'legacy'
+  if (head.toString('latin1', 257, 262) === 'ustar' || isOldTar(head)) return 'tar'
+  if (isSafetensors(head)) return 'safetensors'
+  return /^\s*\{/.test(head.toString('latin1', 0, 64)) ? 'json' : undefined
+}
+
+/** A length and a JSON object. Readers accept white space before it. */
+function isSafetensors(head: Buffer): boolean {
+  if (head.length < 9 || !/^\s*\{/.test(head.toString('latin1', 8, 72))) return false
+  // A longer header is still named as what it is: text files have no zeros in their fourth to eighth byte.
+  return head.readBigUInt64LE(0) <= BigInt(maxSafetensorsHeaderBytes) || head.readUInt32LE(4) < 256
+}
+
+/** Tar files from before `ustar`: a name, octal numbers, and their checksum. */
+function isOldTar(head: Buffer): boolean {
+  if (head.length < 512 || head[0] === 0) return false
+  const checksum = /^[ 0]*([0-7]+)[ \0]*$/.exec(head.toString('latin1', 148, 156))?.[1]
+  return checksum !== undefined && parseInt(checksum, 8) === tarChecksum(head)
+}
+
+/** Sum of a tar header's bytes with its checksum field as blanks. */
+export function tarChecksum(header: Buffer): number {
+  let sum = 0
+  for (let at = 0; at < 512; at++) sum += at >= 148 && at < 156 ? 0x20 : (header[at] as number)
+  return sum
+}
+
+const startsWith = (head: Buffer, start: string) => head.toString('latin1', 0, start.length) === start
+
+/** First bytes (latin-1) of formats that are taken for checkpoints. */
+const signatures: readonly (readonly [start: string, name: string])[] = [
+  ['\x1f\x8b', 'a gzip-compressed file'],
+  ['BZh', 'a bzip2-compressed file'],
+  ['\xfd7zXZ\0', 'an xz-compressed file'],
+  ['\x28\xb5\x2f\xfd', 'a zstd-compressed file'],
+  ['7z\xbc\xaf\x27\x1c', 'a 7-zip archive'],
+  ['Rar!\x1a', 'a RAR archive'],
+  ['PK\x05\x06', 'an empty zip archive'],
+  ['\x89HDF\r\n\x1a\n', 'an HDF5 file (as Keras writes)'],
+  ['\x93NUMPY', 'a numpy array (.npy)'],
+  ['GGUF', 'a GGUF file (as llama.cpp reads)'],
+  ['\x7fELF', 'a program (ELF)'],
+  ['%PDF-', 'a PDF document'],
+]
+
+function foreignFormat(head: Buffer): { name: string; suggestions?: string[] } | undefined {
+  const known = signatures.find(([start]) => startsWith(head, start))
+  if (known !== undefined) return { name: known[1] }
+  const text = head.toString('latin1')
+  if (text.startsWith('version https://git-lfs.github.com/spec/')) {
+    const suggestions = ['fetch the real file with: git lfs pull']
+    return { name: 'a pointer of Git LFS in place of the file', suggestions }
+  }
+  const start = text.trimStart().slice(0, 14).toLowerCase()
+  if (start.startsWith('<!doctype html') || start.startsWith('<html'))
+    return {
+      name: 'an HTML page',
+      suggestions: ['a download probably failed: look at the page, then fetch the file again'],
+    }
+  if (start.startsWith('<?xml'))
+    return { name: 'an XML text', suggestions: ['a download probably failed: look at the text'] }
+  if (head[0] === 0x80 && (head[1] as number) <= 5) return { name: 'a bare pickle, as pickle.dump writes' }
   return undefined
 }
 
-/** Refuses zip archives of PyTorch that `torch.load(weights_only=True)` does not read. */
-export function requireTorchSave(path: string, { records }: ZipArchive): void {
-  const unsupported = (what: string): never => {
-    throw new TorchkeepError('ERR_CHECKPOINT_UNSUPPORTED', `${path} is ${what}, which is not read yet`)
-  }
-  if (records.has('constants.pkl')) unsupported('a TorchScript archive (torch.jit.save or C++ torch::save)')
-  if (records.has('archive_format')) unsupported('a torch.export archive (.pt2)')
-  for (const record of records.values()) if (record.method !== 0) refuseCompressed(path, record)
-  if (records.has('data.pkl')) return
-  throw new TorchkeepError(
-    'ERR_CHECKPOINT_CORRUPT',
-    `${path}: the record data.pkl is missing (found ${[...records.keys()].slice(0, 5).join(', ')})`,
+/** Names zip archives that hold no checkpoint. */
+export function refuseZip(path: string, names: readonly string[]): never {
+  const found = names.slice(0, 5).join(', ')
+  if (names.length > 0 && names.every((name) => name.endsWith('.npy')))
+    return unsupported(path, null, `this is a zip archive of numpy arrays (.npz), no checkpoint of PyTorch: ${found}`)
+  return fault(
+    path,
+    { finding: 'record.missing', subject: 'data.pkl' },
+    `the record data.pkl is missing (found ${found})`,
   )
 }

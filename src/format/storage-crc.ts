@@ -26,11 +26,24 @@ export class StorageCrc {
   static async begin(file: TorchFile, source: ByteSource, tensor: TensorRecord): Promise<StorageCrc | null> {
     const { storage } = tensor
     if (storage.crc32 === null || verified.get(file)?.has(storage.id) === true) return null
+    if (isWholeStorage(tensor)) return new StorageCrc(file, storage)
+    await StorageCrc.verify(file, source, storage)
+    return null
+  }
+
+  /** Reads a whole storage and checks it, unless it was checked before. */
+  static async verify(file: TorchFile, source: ByteSource, storage: StorageRecord): Promise<void> {
+    if (storage.crc32 === null || verified.get(file)?.has(storage.id) === true) return
     const check = new StorageCrc(file, storage)
-    if (isWholeStorage(tensor)) return check
     for await (const chunk of source.chunks(storage.source.offsetBytes, storage.sizeBytes)) check.add(chunk)
     check.finish()
-    return null
+  }
+
+  /** Checks a whole storage that is in memory. */
+  static check(file: TorchFile, storage: StorageRecord, bytes: Uint8Array): void {
+    const check = new StorageCrc(file, storage)
+    check.add(bytes)
+    check.finish()
   }
 
   /** The next bytes of the storage. */

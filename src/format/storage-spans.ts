@@ -1,7 +1,14 @@
 /** Which storages a value needs, and which bytes of each: views are compacted to the bytes that any of their tensors touches. */
 import { dtypes, type DTypeName } from './dtypes.js'
 import { TorchkeepError } from './errors.js'
-import { coveredBytes, isTensorRecord, StorageRecord, TensorRecord, type AnyTensorRecord } from './tensor-record.js'
+import {
+  ChunkedTensorRecord,
+  coveredBytes,
+  isTensorRecord,
+  StorageRecord,
+  TensorRecord,
+  type AnyTensorRecord,
+} from './tensor-record.js'
 import { formatPath, strided, walk, type ValuePath } from './walk.js'
 
 /** The part of a storage that is written as one record. */
@@ -39,6 +46,10 @@ export function collectTensors<Source>(value: unknown, describe: DescribeTensor<
     }
     const record = isTensorRecord(object) ? (object as AnyTensorRecord<Source>) : describe(object)
     if (record === undefined) return true
+    if (record instanceof ChunkedTensorRecord) {
+      const reason = 'it lies in chunks, which torch.save does not write; read its bytes and save those'
+      throw new TorchkeepError('ERR_INVALID_ARGUMENT', `cannot save the tensor ${formatPath(path)}: ${reason}`)
+    }
     records.set(object, record)
     for (const part of strided(record)) {
       records.set(part, part)

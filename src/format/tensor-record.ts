@@ -22,6 +22,9 @@ export interface FileRange {
   readonly crc32?: number | null
 }
 
+/** Order of the bytes of an element. */
+export type ByteOrder = 'little' | 'big'
+
 /** What the Node executor can write: bytes at hand or a range of another file. */
 export type ByteOrigin = Uint8Array | FileRange
 
@@ -40,6 +43,10 @@ export class StorageRecord<Source = FileRange> {
   readonly crc32: number | null
   /** Its record in the file it was read from; null otherwise. */
   readonly recordName: string | null
+  /** Order of the bytes of each element where they are; all functions that read values give little-endian ones. */
+  readonly byteOrder: ByteOrder
+  /** Where it is a part of another storage, as files before PyTorch 0.4 have them: that one, and where in it the part begins. */
+  readonly viewOf: { readonly storage: StorageRecord<Source>; readonly offsetBytes: number } | null
 
   constructor(facts: {
     id: string
@@ -49,6 +56,8 @@ export class StorageRecord<Source = FileRange> {
     location?: string
     crc32?: number | null
     recordName?: string | null
+    byteOrder?: ByteOrder
+    viewOf?: { readonly storage: StorageRecord<Source>; readonly offsetBytes: number } | null
   }) {
     this.id = facts.id
     this.dtype = facts.dtype
@@ -57,6 +66,8 @@ export class StorageRecord<Source = FileRange> {
     this.source = facts.source
     this.crc32 = facts.crc32 ?? null
     this.recordName = facts.recordName ?? null
+    this.byteOrder = facts.byteOrder ?? 'little'
+    this.viewOf = facts.viewOf ?? null
   }
 }
 
@@ -169,9 +180,25 @@ export class NestedTensorRecord<Source = FileRange> {
   ) {}
 }
 
+/**
+ * A tensor whose parts lie in several places, as `torch.distributed.checkpoint` saves those that were spread over processes. The chunks cover the tensor without overlap.
+ */
+export class ChunkedTensorRecord<Source = FileRange> {
+  readonly kind = 'chunked'
+
+  constructor(
+    readonly dtype: DTypeName,
+    readonly sizes: readonly number[],
+    /** The parts: where in the tensor each begins, and the tensor that it is. */
+    readonly chunks: readonly { readonly offsets: readonly number[]; readonly tensor: TensorRecord<Source> }[],
+    readonly requiresGrad: boolean,
+  ) {}
+}
+
 /** Every kind of tensor description. */
 export type AnyTensorRecord<Source = FileRange> =
   | TensorRecord<Source>
+  | ChunkedTensorRecord<Source>
   | SparseTensorRecord<Source>
   | QuantizedTensorRecord<Source>
   | MetaTensorRecord
@@ -181,6 +208,7 @@ export type AnyTensorRecord<Source = FileRange> =
 export function isTensorRecord(value: unknown): value is AnyTensorRecord {
   return (
     value instanceof TensorRecord ||
+    value instanceof ChunkedTensorRecord ||
     value instanceof SparseTensorRecord ||
     value instanceof QuantizedTensorRecord ||
     value instanceof MetaTensorRecord ||

@@ -6,6 +6,7 @@ import { opcode } from './opcodes.js'
 import type { PickleWriter } from './pickle-write.js'
 import type { CollectedTensors, StorageSpan } from './storage-spans.js'
 import {
+  ChunkedTensorRecord,
   NestedTensorRecord,
   QuantizedTensorRecord,
   SparseTensorRecord,
@@ -46,6 +47,7 @@ export class TensorPickler<Source> {
       const pushParts = parts.map((part) => () => writer.value(part))
       return emit.reduce(rebuilders, '_rebuild_nested_tensor', pushParts)
     }
+    if (record instanceof ChunkedTensorRecord) throw new Error('a tensor in chunks was refused before')
     return emit.reduce(rebuilders, '_rebuild_meta_tensor_no_storage', [
       () => emit.global('torch', record.dtype),
       () => ints(writer, record.sizes),

@@ -1,15 +1,16 @@
-/** Opens a zip archive of torch's kind and believes nothing: central directory against local headers, names, sizes, overlaps, compression, CRC-32. */
+/** Opens a zip archive of torch's kind and believes nothing: names, sizes, overlaps, compression, CRC-32. `zip-headers.ts` compares the headers before the data. */
 import { crc32 } from 'node:zlib'
 import type { ByteSource } from './byte-source.js'
-import { TorchkeepError } from './errors.js'
+import { fault, quoted, tooMuch } from './fault.js'
 import { formatFinding, type Finding, type FormatFindingId } from './findings.js'
-import { corruptZip, parseCentralDirectory, readEndRecords, widen, type CentralEntry } from './zip-records.js'
+import { checkHeldRecord, checkLocalHeader, checkRecord, hex } from './zip-headers.js'
+import { corruptZip, parseCentralDirectory, readEndRecords, type CentralEntry } from './zip-records.js'
 
 /** One record of an archive. */
 export interface ZipRecord {
   /** Name without the top folder, such as `data/0`. */
   readonly name: string
-  /** Where its data starts in the file. */
+  /** Where its data starts in the file; NaN where only the directory was read, which does not say it. */
   readonly offsetBytes: number
   /** Size once uncompressed. */
   readonly sizeBytes: number
@@ -19,164 +20,154 @@ export interface ZipRecord {
   readonly crc32: number | null
 }
 
-/** An archive whose structure is sound. */
+/** An archive whose structure is sound, as far as it was read. */
 export interface ZipArchive {
   /** The folder that all records are in. */
   readonly topFolder: string
+  /** In the order of the directory. */
   readonly records: ReadonlyMap<string, ZipRecord>
+  /** The same records as the directory has them. */
+  readonly entries: ReadonlyMap<string, CentralEntry>
+  /** Where the directory begins: no record reaches beyond. */
+  readonly directoryOffset: number
 }
 
 /** A central directory larger than this is refused: 2 million records. */
 const maxDirectoryBytes = 256 << 20
-const flagEncrypted = 0x2041
-const flagDescriptor = 0x0008
 
 /**
  * Reads and checks the structure of a zip archive. Record data is not read.
+ * @param structure `full` compares local headers and descriptors with the directory, `directory` reads the directory only.
  * @throws TorchkeepError ERR_CHECKPOINT_CORRUPT, ERR_CHECKPOINT_UNSUPPORTED (encrypted) or ERR_CHECKPOINT_UNSAFE, naming the record with expected and found.
  */
-export async function readZipArchive(source: ByteSource, findings: Finding<FormatFindingId>[]): Promise<ZipArchive> {
+export async function readZipArchive(
+  source: ByteSource,
+  findings: Finding<FormatFindingId>[],
+  structure: 'full' | 'directory' = 'full',
+): Promise<ZipArchive> {
   const directory = await readEndRecords(source)
   if (directory.commentBytes > 0) {
-    findings.push(
-      formatFinding('zip.comment', null, `the zip archive has a comment of ${directory.commentBytes} bytes`),
-    )
+    const message = `the zip archive has a comment of ${directory.commentBytes} bytes`
+    findings.push(formatFinding('zip.comment', null, message))
   }
-  if (directory.sizeBytes > maxDirectoryBytes || directory.count * 46 > directory.sizeBytes) {
-    corruptZip(
-      source.path,
-      `a central directory of ${directory.sizeBytes} bytes cannot be one of ${directory.count} records`,
-    )
+  if (directory.sizeBytes > maxDirectoryBytes)
+    tooMuch(source.path, null, `the central directory has ${directory.sizeBytes} bytes, at most ${maxDirectoryBytes}`)
+  if (directory.count * 46 > directory.sizeBytes) {
+    const reason = `a central directory of ${directory.sizeBytes} bytes cannot be one of ${directory.count} records`
+    corruptZip(source.path, reason)
   }
-  const bytes = Buffer.from(await source.read(directory.offset, directory.sizeBytes))
-  const entries = parseCentralDirectory(source.path, bytes, directory.count)
-  const topFolder = checkNames(source.path, entries)
+  const bytes = await source.read(directory.offset, directory.sizeBytes)
+  const all = parseCentralDirectory(source.path, bytes, directory.count)
+  const topFolder = checkNames(source.path, all)
+  const offsets = await locate(source, all, directory.offset, findings, structure)
   const records = new Map<string, ZipRecord>()
-  const byPlace = [...entries].sort((left, right) => left.headerOffset - right.headerOffset)
-  let free = 0
-  for (const entry of byPlace) {
-    if (entry.headerOffset < free)
-      corruptZip(
-        source.path,
-        `record ${entry.name} at ${entry.headerOffset} overlaps the one before, which ends at ${free}`,
-      )
-    checkMethod(source.path, entry)
-    const offsetBytes = await checkLocalHeader(source, entry, directory.offset)
-    free = await checkDescriptor(source, entry, offsetBytes + entry.storedBytes)
-    if (free > directory.offset) corruptZip(source.path, `record ${entry.name} runs into the central directory`)
+  const entries = new Map<string, CentralEntry>()
+  for (const entry of all) {
     if (entry.name.endsWith('/')) continue
+    const { sizeBytes, method } = entry
     const name = entry.name.slice(topFolder.length + 1)
-    const crc = entry.crc32 === 0 && entry.sizeBytes > 0 ? null : entry.crc32
-    records.set(name, { name, offsetBytes, sizeBytes: entry.sizeBytes, method: entry.method, crc32: crc })
+    const offset = offsets.get(entry)
+    const crc = entry.crc32 === 0 && sizeBytes > 0 ? null : entry.crc32
+    const offsetBytes = offset === undefined ? NaN : offset + source.beginBytes
+    records.set(name, { name, offsetBytes, sizeBytes, method, crc32: crc })
+    entries.set(name, entry)
   }
   warnUnprotected(records, findings)
-  return { topFolder, records }
+  return { topFolder, records, entries, directoryOffset: directory.offset }
+}
+
+/** Goes through the records as they lie in the file. Returns where their data begins, as far as that was read. */
+async function locate(
+  source: ByteSource,
+  entries: readonly CentralEntry[],
+  limit: number,
+  findings: Finding<FormatFindingId>[],
+  structure: 'full' | 'directory',
+): Promise<Map<CentralEntry, number>> {
+  const byPlace = [...entries].sort((left, right) => left.headerOffset - right.headerOffset)
+  const offsets = new Map<CentralEntry, number>()
+  let [free, hidden] = [0, 0]
+  for (const [index, entry] of byPlace.entries()) {
+    if (entry.headerOffset < free) {
+      const reason = `record ${entry.name} at ${entry.headerOffset} overlaps the one before, which ends at ${free}`
+      corruptZip(source.path, reason, 'zip.overlap', entry.name)
+    }
+    hidden += entry.headerOffset - free
+    checkMethod(source.path, entry)
+    if (structure === 'full') {
+      const place = checkHeldRecord(source, entry, limit) ?? (await checkRecord(source, byPlace, index, limit))
+      offsets.set(entry, place.begin)
+      free = place.end
+    } else free = entry.headerOffset + 30 + Buffer.byteLength(entry.name) + entry.storedBytes
+    if (free > limit)
+      corruptZip(source.path, `record ${entry.name} runs into the central directory`, 'zip.overlap', entry.name)
+  }
+  hidden += limit - free
+  if (structure === 'full' && hidden > 0) {
+    const message = `${hidden} bytes of the zip archive belong to none of its records`
+    findings.push(formatFinding('zip.hidden_bytes', null, message))
+  }
+  return offsets
 }
 
 /** PyTorch can be told to leave CRC-32s out (`torch.serialization.set_crc32_options`); they are 0 then. */
 function warnUnprotected(records: ReadonlyMap<string, ZipRecord>, findings: Finding<FormatFindingId>[]): void {
-  const names = [...records.values()].filter((record) => record.crc32 === null).map((record) => record.name)
+  const names: string[] = []
+  for (const record of records.values()) if (record.crc32 === null) names.push(record.name)
   if (names.length === 0) return
   const more = names.length > 3 ? ', ...' : ''
   const message = `${names.length} records have no CRC-32, their bytes are unprotected: ${names.slice(0, 3).join(', ')}${more}`
   findings.push(formatFinding('record.crc_not_stored', names[0] ?? null, message))
 }
 
+/** A segment that is empty, `.` or `..`, a backslash or a null byte. */
+const leavesFolder = /(?:^|\/)\.{0,2}(?:\/|$)|[\\\0]/
+
 /** One top folder, no name twice (not even in other case, as torch's look-up ignores it), none that leaves the folder. Returns the top folder. */
 function checkNames(path: string, entries: readonly CentralEntry[]): string {
   const first = entries[0]?.name ?? corruptZip(path, 'the zip archive is empty')
   const topFolder = first.slice(0, Math.max(first.indexOf('/'), 0))
-  if (topFolder === '') corruptZip(path, `record ${first} is in no top folder`)
+  if (topFolder === '') corruptZip(path, `record ${first} is in no top folder`, 'zip.structure', first)
+  const prefix = `${topFolder}/`
   const seen = new Map<string, string>()
   for (const { name } of entries) {
-    if (!name.startsWith(`${topFolder}/`)) corruptZip(path, `record ${name} is not in the top folder ${topFolder}`)
-    const segments = name.replace(/\/$/, '').split('/')
-    if (segments.some((segment) => segment === '' || segment === '.' || segment === '..') || /[\\\0]/.test(name)) {
-      throw new TorchkeepError(
-        'ERR_CHECKPOINT_UNSAFE',
-        `${path}: the record name ${JSON.stringify(name)} leaves its folder`,
-      )
+    if (!name.startsWith(prefix))
+      corruptZip(path, `record ${name} is not in the top folder ${topFolder}`, 'zip.structure', name)
+    if (leavesFolder.test(name.endsWith('/') ? name.slice(0, -1) : name)) {
+      const reason = `the record name ${quoted(name)} leaves its folder`
+      fault(path, { finding: 'zip.record_name', subject: name, code: 'ERR_CHECKPOINT_UNSAFE' }, reason)
     }
-    const twin = seen.get(name.toLowerCase())
-    if (twin !== undefined)
-      corruptZip(
-        path,
-        twin === name ? `record ${name} is there twice` : `the records ${twin} and ${name} differ in case only`,
-      )
-    seen.set(name.toLowerCase(), name)
+    const lower = name.toLowerCase()
+    const twin = seen.get(lower)
+    if (twin !== undefined) {
+      const how =
+        twin === name ? `record ${name} is there twice` : `the records ${twin} and ${name} differ in case only`
+      corruptZip(path, how, 'zip.duplicate_record', name)
+    }
+    seen.set(lower, name)
   }
   return topFolder
 }
 
+const flagEncrypted = 0x2041
+
 function checkMethod(path: string, entry: CentralEntry): void {
   if ((entry.flags & flagEncrypted) !== 0) {
-    throw new TorchkeepError('ERR_CHECKPOINT_UNSUPPORTED', `${path}: record ${entry.name} is encrypted`)
+    const found = { finding: 'zip.encrypted', subject: entry.name, code: 'ERR_CHECKPOINT_UNSUPPORTED' } as const
+    fault(path, found, `record ${entry.name} is encrypted`)
   }
   if (entry.method === 0 && entry.storedBytes !== entry.sizeBytes) {
-    corruptZip(
-      path,
-      `record ${entry.name} is stored, yet said to be ${entry.sizeBytes} bytes and ${entry.storedBytes} in the file`,
-    )
+    const reason = `record ${entry.name} is stored, yet said to be ${entry.sizeBytes} bytes and ${entry.storedBytes} in the file`
+    corruptZip(path, reason, 'zip.structure', entry.name)
   }
 }
 
-/** Compares a local header with the central entry; returns where the record's data starts. */
-async function checkLocalHeader(source: ByteSource, entry: CentralEntry, limit: number): Promise<number> {
-  const { path } = source
-  const at = entry.headerOffset
-  if (at + 30 > limit) corruptZip(path, `record ${entry.name}: there is no room for a header at ${at}`)
-  const fixed = await source.read(at, 30)
-  if (fixed.readUInt32LE(0) !== 0x04034b50) corruptZip(path, `record ${entry.name}: there is no local header at ${at}`)
-  const [flags, method] = [fixed.readUInt16LE(6), fixed.readUInt16LE(8)]
-  const crc = fixed.readUInt32LE(14)
-  const sizes = [fixed.readUInt32LE(22), fixed.readUInt32LE(18)]
-  const [nameBytes, extraBytes] = [fixed.readUInt16LE(26), fixed.readUInt16LE(28)]
-  const start = at + 30 + nameBytes + extraBytes
-  if (start + entry.storedBytes > limit)
-    corruptZip(path, `record ${entry.name} of ${entry.storedBytes} bytes at ${start} runs into the central directory`)
-  const rest = await source.read(at + 30, nameBytes + extraBytes)
-  const name = rest.toString('utf8', 0, nameBytes)
-  if (name !== entry.name) corruptZip(path, `record ${entry.name} is named ${JSON.stringify(name)} in its local header`)
-  if (
-    method !== entry.method ||
-    (flags & flagEncrypted) !== 0 ||
-    (flags & flagDescriptor) !== (entry.flags & flagDescriptor)
-  ) {
-    corruptZip(
-      path,
-      `record ${entry.name}: method ${method} and flags ${flags} in the local header, ${entry.method} and ${entry.flags} in the directory`,
-    )
-  }
-  const [size = 0, stored = 0] = widen(path, entry.name, sizes, rest.subarray(nameBytes))
-  const later = (flags & flagDescriptor) !== 0
-  const agrees = (local: number, central: number) => local === central || (later && local === 0)
-  if (!agrees(crc, entry.crc32) || !agrees(size, entry.sizeBytes) || !agrees(stored, entry.storedBytes)) {
-    corruptZip(
-      path,
-      `record ${entry.name}: ${size} bytes with CRC-32 ${hex(crc)} in the local header, ${entry.sizeBytes} with ${hex(entry.crc32)} in the directory`,
-    )
-  }
-  return start
-}
-
-/** Compares the data descriptor after a record's data, if there is one, with the central entry; returns where the record ends. */
-async function checkDescriptor(source: ByteSource, entry: CentralEntry, end: number): Promise<number> {
-  if ((entry.flags & flagDescriptor) === 0) return end
-  const wide = entry.sizeBytes >= 0xffffffff || entry.storedBytes >= 0xffffffff || entry.headerOffset >= 0xffffffff
-  const length = wide ? 24 : 16
-  const descriptor = await source.read(end, length)
-  const sizes = wide
-    ? [Number(descriptor.readBigUInt64LE(8)), Number(descriptor.readBigUInt64LE(16))]
-    : [descriptor.readUInt32LE(8), descriptor.readUInt32LE(12)]
-  if (
-    descriptor.readUInt32LE(0) !== 0x08074b50 ||
-    descriptor.readUInt32LE(4) !== entry.crc32 ||
-    sizes[0] !== entry.storedBytes ||
-    sizes[1] !== entry.sizeBytes
-  ) {
-    corruptZip(source.path, `record ${entry.name}: the data descriptor at ${end} does not agree with the directory`)
-  }
-  return end + length
+/** Where a record's data begins in `source`, reading its local header if that was not done. */
+export async function recordOffset(source: ByteSource, archive: ZipArchive, record: ZipRecord): Promise<number> {
+  if (!Number.isNaN(record.offsetBytes)) return record.offsetBytes - source.beginBytes
+  const entry = archive.entries.get(record.name)
+  if (entry === undefined) throw new Error(`${record.name} is of another archive`)
+  return checkLocalHeader(source, entry, archive.directoryOffset)
 }
 
 /**
@@ -184,34 +175,34 @@ async function checkDescriptor(source: ByteSource, entry: CentralEntry, end: num
  * @throws TorchkeepError ERR_CHECKPOINT_UNSUPPORTED for a compressed record.
  * @param maxBytes a larger record is refused before anything is allocated.
  */
-export async function readRecord(source: ByteSource, record: ZipRecord, maxBytes: number): Promise<Buffer> {
+export async function readRecord(
+  source: ByteSource,
+  archive: ZipArchive,
+  record: ZipRecord,
+  maxBytes: number,
+): Promise<Buffer> {
   if (record.method !== 0) refuseCompressed(source.path, record)
-  if (record.sizeBytes > maxBytes) {
-    throw new TorchkeepError(
-      'ERR_CHECKPOINT_UNSAFE',
-      `${source.path}: record ${record.name} has ${record.sizeBytes} bytes, at most ${maxBytes} are read`,
+  if (record.sizeBytes > maxBytes)
+    tooMuch(
+      source.path,
+      record.name,
+      `record ${record.name} has ${record.sizeBytes} bytes, at most ${maxBytes} are read`,
     )
-  }
-  const bytes = Buffer.from(await source.read(record.offsetBytes, record.sizeBytes))
+  const bytes = await source.read(await recordOffset(source, archive, record), record.sizeBytes)
   checkCrc(source.path, record, crc32(bytes))
   return bytes
 }
 
 /** torch.save stores every record; mapped by PyTorch, a compressed one gives wrong values without a word. */
 export function refuseCompressed(path: string, { name, method }: ZipRecord): never {
-  throw new TorchkeepError(
-    'ERR_CHECKPOINT_UNSUPPORTED',
-    `${path}: record ${name} is compressed (method ${method}), expected stored bytes; torch.save never compresses`,
-  )
+  const found = { finding: 'zip.compressed', subject: name, code: 'ERR_CHECKPOINT_UNSUPPORTED' } as const
+  const reason = `record ${name} is compressed (method ${method}), expected stored bytes; torch.save never compresses`
+  return fault(path, found, reason)
 }
 
 /** Compares a computed CRC-32 with the record's, where there is one. */
 export function checkCrc(path: string, record: { name: string; crc32: number | null }, computed: number): void {
   if (record.crc32 === null || computed === record.crc32) return
-  corruptZip(
-    path,
-    `record ${record.name}: CRC-32 is ${hex(computed)}, expected ${hex(record.crc32)}: its bytes were changed`,
-  )
+  const reason = `record ${record.name}: CRC-32 is ${hex(computed)}, expected ${hex(record.crc32)}: its bytes were changed`
+  corruptZip(path, reason, 'record.crc', record.name)
 }
-
-const hex = (value: number) => `0x${value.toString(16).padStart(8, '0')}`

@@ -1,6 +1,7 @@
 /** The zip structures as they lie in a file: end records and central directory. Only parses; `zip-read.ts` checks them against the rest of the file. */
 import type { ByteSource } from './byte-source.js'
-import { TorchkeepError } from './errors.js'
+import { fault, quoted } from './fault.js'
+import type { FormatFindingId } from './findings.js'
 
 /** One entry of the central directory. */
 export interface CentralEntry {
@@ -28,9 +29,17 @@ const zip64EndSize = 56
 const max16 = 0xffff
 const max32 = 0xffffffff
 
-/** Raises ERR_CHECKPOINT_CORRUPT for a file. */
-export function corruptZip(path: string, reason: string): never {
-  throw new TorchkeepError('ERR_CHECKPOINT_CORRUPT', `${path}: ${reason}`)
+/** How much of the tail is read at once: of most checkpoints that is the whole central directory and the small records before it. */
+const tailBytes = 64 << 10
+
+/** Raises ERR_CHECKPOINT_CORRUPT for a zip archive; `record` is the culprit's name where it is one record's fault. */
+export function corruptZip(
+  path: string,
+  reason: string,
+  finding: FormatFindingId = 'zip.structure',
+  record: string | null = null,
+): never {
+  return fault(path, { finding, subject: record }, reason)
 }
 
 /** Finds and checks the end records: exactly one directory, right before them, and nothing after them. */
@@ -68,11 +77,13 @@ export async function readEndRecords(source: ByteSource): Promise<CentralDirecto
 }
 
 async function readTail(source: ByteSource): Promise<Buffer> {
-  if (source.sizeBytes < endSize) corruptZip(source.path, `a file of ${source.sizeBytes} bytes is no zip archive`)
-  const short = await source.read(source.sizeBytes - endSize, endSize)
-  if (short.readUInt32LE(0) === 0x06054b50 && short.readUInt16LE(20) === 0) return Buffer.from(short)
-  const length = Math.min(source.sizeBytes, endSize + max16)
-  return Buffer.from(await source.read(source.sizeBytes - length, length))
+  const { path, sizeBytes } = source
+  if (sizeBytes < endSize) corruptZip(path, `${sizeBytes} bytes are no zip archive`, 'file.truncated')
+  const tail = await source.read(Math.max(sizeBytes - tailBytes, 0), Math.min(sizeBytes, tailBytes), tailBytes)
+  const end = tail.subarray(tail.length - endSize)
+  if (end.readUInt32LE(0) === 0x06054b50 && end.readUInt16LE(20) === 0) return end
+  const length = Math.min(sizeBytes, endSize + max16)
+  return source.read(sizeBytes - length, length)
 }
 
 /** The end record is the last one whose comment reaches exactly to the end of the file. */
@@ -83,8 +94,12 @@ function findEnd(path: string, tail: Buffer): number {
     if (at + endSize + tail.readUInt16LE(at + 20) === tail.length) return at
     if (seen < 0) seen = at
   }
-  if (seen >= 0) corruptZip(path, `${tail.length - seen - endSize} bytes follow the end of the zip archive`)
-  return corruptZip(path, 'the end of the zip archive is missing: the file was cut, or is no zip archive')
+  if (seen >= 0) {
+    const rest = tail.length - seen - endSize
+    corruptZip(path, `${rest} bytes follow the end of the zip archive`, 'file.trailing_bytes')
+  }
+  const reason = 'the end of the zip archive is missing: the file was cut, or is no zip archive'
+  return corruptZip(path, reason, 'file.truncated')
 }
 
 async function readZip64End(source: ByteSource, endOffset: number) {
@@ -118,18 +133,18 @@ export function parseCentralDirectory(path: string, bytes: Buffer, count: number
     if (at + 46 > bytes.length || bytes.readUInt32LE(at) !== 0x02014b50) {
       corruptZip(path, `entry ${index} of ${count} in the central directory is no entry`)
     }
-    const [nameBytes, extraBytes, commentBytes] = [28, 30, 32].map((offset) => bytes.readUInt16LE(at + offset))
-    const extraAt = at + 46 + (nameBytes ?? 0)
-    const next = extraAt + (extraBytes ?? 0) + (commentBytes ?? 0)
+    const extraAt = at + 46 + bytes.readUInt16LE(at + 28)
+    const extraEnd = extraAt + bytes.readUInt16LE(at + 30)
+    const next = extraEnd + bytes.readUInt16LE(at + 32)
     if (next > bytes.length) corruptZip(path, `entry ${index} of ${count} leaves the central directory`)
     const name = decodeName(path, bytes.subarray(at + 46, extraAt))
-    if (bytes.readUInt16LE(at + 34) !== 0) corruptZip(path, `record ${name} is said to be on another disk`)
-    const [sizeBytes, storedBytes, headerOffset] = widen(
-      path,
-      name,
-      [bytes.readUInt32LE(at + 24), bytes.readUInt32LE(at + 20), bytes.readUInt32LE(at + 42)],
-      bytes.subarray(extraAt, extraAt + (extraBytes ?? 0)),
-    )
+    if (bytes.readUInt16LE(at + 34) !== 0)
+      corruptZip(path, `record ${name} is said to be on another disk`, 'zip.structure', name)
+    const fields = [bytes.readUInt32LE(at + 24), bytes.readUInt32LE(at + 20), bytes.readUInt32LE(at + 42)]
+    const isWide = fields.includes(max32)
+    const [sizeBytes, storedBytes, headerOffset] = isWide
+      ? widen(path, name, fields, bytes.subarray(extraAt, extraEnd))
+      : fields
     entries.push({
       name,
       flags: bytes.readUInt16LE(at + 8),
@@ -151,7 +166,8 @@ export function widen(path: string, name: string, fields: readonly number[], ext
   let wide = findZip64(extra)
   return fields.map((field) => {
     if (field !== max32) return field
-    if (wide.length < 8) corruptZip(path, `record ${name}: its zip64 field is missing or too short`)
+    if (wide.length < 8)
+      corruptZip(path, `record ${name}: its zip64 field is missing or too short`, 'zip.structure', name)
     const value = safe(path, wide.readBigUInt64LE(0))
     wide = wide.subarray(8)
     return value
@@ -169,7 +185,8 @@ function findZip64(extra: Buffer): Buffer {
 
 function decodeName(path: string, bytes: Buffer): string {
   const name = bytes.toString('utf8')
-  if (!Buffer.from(name).equals(bytes)) corruptZip(path, `the record name ${JSON.stringify(name)} is not UTF-8`)
+  if (name.includes('\ufffd') && !Buffer.from(name).equals(bytes))
+    corruptZip(path, `the record name ${quoted(name)} is not UTF-8`, 'zip.record_name', name)
   return name
 }
 

@@ -244,9 +244,9 @@ const both = (change: (header: Buffer, shift: number) => void) =>
   )
 
 const zips: Refusal[] = [
-  ['an empty file', Buffer.alloc(0), corrupt, /it is empty/],
-  ['text', Buffer.from('hello world, this is no checkpoint at all'), corrupt, /expected a zip archive/],
-  ['a byte before the archive', Buffer.concat([Buffer.from('x'), sound]), corrupt, /expected a zip archive/],
+  ['an empty file', Buffer.alloc(0), corrupt, /the file is empty/],
+  ['text', Buffer.from('hello world, this is no checkpoint at all'), corrupt, /is no file of PyTorch/],
+  ['a byte before the archive', Buffer.concat([Buffer.from('x'), sound]), corrupt, /is no file of PyTorch/],
   ['bytes after the archive', Buffer.concat([sound, Buffer.alloc(10)]), corrupt, /10 bytes follow the end/],
   ['no data.pkl', archive([['version', '3\n']]), corrupt, /data\.pkl is missing/],
   ['no version', archive([['data.pkl', pickle(op.none)]]), corrupt, /record version is missing/],
@@ -268,7 +268,6 @@ const zips: Refusal[] = [
     corrupt,
     /expected a number/,
   ],
-  ['big-endian tensors', archive([...records, ['byteorder', 'big']]), unsupported, /big-endian/],
   ['an unknown byte order', archive([...records, ['byteorder', 'middle']]), corrupt, /expected "little"/],
   ['the same record twice', archive([...records, ['data.pkl', pickle(op.none)]]), corrupt, /data\.pkl is there twice/],
   ['names that differ in case', archive([...records, ['DATA.PKL', pickle(op.none)]]), corrupt, /differ in case only/],

@@ -132,7 +132,7 @@ describe('format: reading', () => {
       })
       await mkdir(join(folder, 'sub'))
       await assert.rejects(readTorchFile(join(folder, 'sub')), {
-        code: 'ERR_CHECKPOINT_UNSUPPORTED',
+        code: 'ERR_CHECKPOINT_UNREADABLE',
         message: /is a folder/,
       })
     }))
