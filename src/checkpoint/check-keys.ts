@@ -14,6 +14,8 @@ export function checkKeys(checkpoint: NormalizedCheckpoint, path: string): Findi
     const message = `version ${version} is later than this Torchkeep knows: what is not understood is not judged`
     found.push(finding('version.newer', 'version', message))
   }
+  const recovery = recoveryOf(value)
+  if (recovery !== null) found.push(finding('checkpoint.recovered', 'metadata.recovery', recoveryText(recovery)))
   if (!['training_checkpoint', 'inference_export', 'shared_export', 'state_dict'].includes(kind)) return found
   const demands = layout === null ? unknownLayout : layouts[layout]
   for (const key of demands.required) {
@@ -62,13 +64,24 @@ function checkSchema({ value }: NormalizedCheckpoint, path: string): Finding<Fin
   } catch (error) {
     if (!(error instanceof TorchkeepError)) throw error
     const message = error.message.replace(`${path}: `, '')
-    const id = isRecovered(value) ? 'key.recommended' : message.endsWith('is missing') ? 'key.missing' : 'key.type'
+    const id =
+      recoveryOf(value) !== null ? 'key.recommended' : message.endsWith('is missing') ? 'key.missing' : 'key.type'
     return [finding(id, message.split(' ')[0] ?? null, message)]
   }
 }
 
-/** Whether the file was recovered from a damaged one. */
-export function isRecovered(value: ReadonlyMap<unknown, unknown>): boolean {
+/** What a recovery wrote about itself; null where the file was not recovered. */
+export function recoveryOf(value: ReadonlyMap<unknown, unknown>): ReadonlyMap<unknown, unknown> | null {
   const metadata = value.get('metadata')
-  return metadata instanceof Map && metadata.get('recovery') instanceof Map
+  const recovery: unknown = metadata instanceof Map ? metadata.get('recovery') : undefined
+  return recovery instanceof Map ? (recovery as ReadonlyMap<unknown, unknown>) : null
+}
+
+function recoveryText(recovery: ReadonlyMap<unknown, unknown>): string {
+  const acts = ['damaged', 'lost', 'repaired', 'filled', 'unknown'].flatMap((act) => {
+    const items: unknown = recovery.get(act)
+    const count = Array.isArray(items) ? items.length : items instanceof Map ? items.size : 0
+    return count === 0 ? [] : [`${count} ${act}`]
+  })
+  return `the file was recovered from a damaged one: ${acts.join(', ') || 'nothing is said of what was done'}`
 }

@@ -16,6 +16,7 @@ const table = {
   'tensor.wasteful_view': warning('a tensor keeps a storage alive that is far larger than itself'),
   'tensor.sparse_indices': error('the indices of a sparse tensor lie outside its sizes'),
   'optimizer.mismatch': error('the optimizer state does not fit the model'),
+  'optimizer.unusual': warning('the optimizer state is unlike what PyTorch writes'),
   'label.mismatch': warning('a label (best, epoch, loss) contradicts the history in the same file'),
   'version.newer': warning('a later version wrote this file; what is not understood is not judged'),
   'checkpoint.recovered': warning('the file was recovered from a damaged one; see metadata.recovery'),

@@ -2,16 +2,13 @@
  * Which entries of a model's state dict are parameters and which are buffers. A state dict does not say, and it matters: an infinite value in a parameter is a broken model, in an attention mask it is usual.
  *
  * The rule, first match wins:
- * 1. the model's graph, where the file holds one (its signature lists parameters and buffers);
- * 2. `phase_state` of Torchkeep: names in its groups and frozen names are parameters, all others buffers;
- * 3. `param_names` of the optimizer's groups: what they name is a parameter;
- * 4. tensors saved as `nn.Parameter`: they are parameters; where there is any, all others are buffers;
- * 5. integers and booleans are buffers, since no gradient can reach them;
- * 6. names that PyTorch and well-known models give to buffers (`bufferNames`);
- * 7. the optimizer's state, where it holds the moments of fewer tensors than are left: those whose shapes do not fit, in order, are buffers;
- * 8. everything else is a parameter.
+ * 1. `phase_state` of Torchkeep: the names in its groups and its frozen names are parameters, all others buffers;
+ * 2. `param_names` of the optimizer's groups: what they name is a parameter;
+ * 3. tensors saved as `nn.Parameter` are parameters; where there is any, the others are buffers;
+ * 4. integers and booleans are buffers, since no gradient can reach them;
+ * 5. names that PyTorch and well-known models give to buffers ({@link bufferNames}) are buffers;
+ * 6. everything else is a parameter. A buffer with a name of its own is so judged more strictly than need be, never less.
  */
-import { dtypes } from '../format/dtypes.js'
 import { elementCount, isTensorRecord, TensorRecord, type AnyTensorRecord } from '../format/tensor-record.js'
 import { strided } from '../format/walk.js'
 import type { TopLevel } from './migrations.js'
@@ -20,30 +17,30 @@ import type { TopLevel } from './migrations.js'
 export type TensorRole = 'parameter' | 'buffer'
 
 /** Last parts of names that buffers have in PyTorch's own modules and in well-known models. */
-const bufferNames =
+export const bufferNames =
   /^(running_(mean|var)|num_batches_tracked|(\w+_)?masks?|masked_bias|inv_freq|original_inv_freq|freqs_(cis|cos|sin)|(cos|sin)_cached|pe|position_ids|relative_position_index|anchors|anchor_grid)$/
 
-/** The names of a state dict, with what each is. Names of values that are no tensors are left out. */
-export function tensorRoles(checkpoint: TopLevel): ReadonlyMap<string, TensorRole> {
-  const tensors = stateTensors(checkpoint)
+/** The names of a state dict's tensors, with what each is. `stateDict` is `model_state_dict` unless told. */
+export function tensorRoles(checkpoint: TopLevel, stateDict?: unknown): ReadonlyMap<string, TensorRole> {
+  const tensors = stateTensors(checkpoint, stateDict)
   const names = declaredParameters(checkpoint)
-  const saysParameter = [...tensors.values()].some((record) => record instanceof TensorRecord && record.isParameter)
-  return new Map(
-    [...tensors].map(([name, record]) => {
-      const parameter =
-        names?.complete === true
-          ? names.parameters.has(name)
-          : names?.parameters.has(name) === true ||
-            (saysParameter ? record instanceof TensorRecord && record.isParameter : looksLikeParameter(name, record))
-      return [name, parameter ? 'parameter' : 'buffer'] as const
-    }),
-  )
+  const isParameter = (record: AnyTensorRecord): boolean => record instanceof TensorRecord && record.isParameter
+  const saysParameter = [...tensors.values()].some(isParameter)
+  const roles = new Map<string, TensorRole>()
+  for (const [name, record] of tensors) {
+    const told = names?.parameters.has(name) === true
+    const looks = saysParameter ? isParameter(record) : looksLikeParameter(name, record)
+    roles.set(name, told || (names?.complete !== true && looks) ? 'parameter' : 'buffer')
+  }
+  return roles
 }
 
 /** The tensors of a state dict by name. */
-export function stateTensors(checkpoint: TopLevel): ReadonlyMap<string, AnyTensorRecord> {
-  const state = checkpoint.get('model_state_dict')
-  const entries = state instanceof Map ? [...(state as TopLevel)] : []
+export function stateTensors(
+  checkpoint: TopLevel,
+  stateDict: unknown = checkpoint.get('model_state_dict'),
+): ReadonlyMap<string, AnyTensorRecord> {
+  const entries: readonly (readonly unknown[])[] = stateDict instanceof Map ? [...(stateDict as TopLevel)] : []
   return new Map(entries.filter((entry): entry is [string, AnyTensorRecord] => isNamedTensor(entry)))
 }
 
@@ -65,42 +62,71 @@ function declaredParameters(checkpoint: TopLevel): { parameters: ReadonlySet<unk
 const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
 
 function looksLikeParameter(name: string, record: AnyTensorRecord): boolean {
-  const dtype = record.kind === 'meta' ? record.dtype : strided(record)[0]?.dtype
-  const real = dtype !== undefined && /^(float|bfloat|complex)/.test(dtype) && dtype in dtypes
-  return (real || record.kind === 'quantized') && !bufferNames.test(name.slice(name.lastIndexOf('.') + 1))
+  return isTrainable(record) && !bufferNames.test(name.slice(name.lastIndexOf('.') + 1))
+}
+
+/** Whether a gradient could reach it; quantized weights count, as they stand in a parameter's place. */
+function isTrainable(record: AnyTensorRecord): boolean {
+  return record.kind === 'quantized' || /^(float|bfloat|complex)/.test(dtypeOf(record))
+}
+
+/** A tensor with all its names in the state dict. */
+export interface NamedTensor {
+  readonly names: readonly [string, ...string[]]
+  readonly dtype: string
+  readonly sizes: readonly number[]
+}
+
+/** The model's parameters in the order of `named_parameters()`, aliases once: those that are by the rule, and those that a gradient could reach at all. */
+export function parametersOf(checkpoint: TopLevel): { sure: readonly NamedTensor[]; possible: readonly NamedTensor[] } {
+  const roles = tensorRoles(checkpoint)
+  const groups = uniqueTensors(stateTensors(checkpoint)).filter(({ record }) => isTrainable(record))
+  return {
+    sure: groups.filter(({ names }) => names.some((name) => roles.get(name) === 'parameter')),
+    possible: groups,
+  }
 }
 
 /** Elements of all parameters, aliases counted once; null where there is no state dict. */
 export function countParameters(checkpoint: TopLevel): number | null {
   if (!(checkpoint.get('model_state_dict') instanceof Map)) return null
-  const roles = tensorRoles(checkpoint)
-  const seen = new Set<string>()
-  let count = 0
-  for (const [name, record] of stateTensors(checkpoint)) {
-    const identity = identityOf(record)
-    if (roles.get(name) !== 'parameter' || seen.has(identity)) continue
-    seen.add(identity)
-    count += elementCount(sizesOf(record))
+  return parametersOf(checkpoint).sure.reduce((count, { sizes }) => count + elementCount(sizes), 0)
+}
+
+/** The tensors of a state dict with all their names: two names of one tensor (same storage, place, sizes and strides) are one. */
+export function uniqueTensors(
+  tensors: ReadonlyMap<string, AnyTensorRecord>,
+): (NamedTensor & { record: AnyTensorRecord })[] {
+  const found: (NamedTensor & { names: [string, ...string[]]; record: AnyTensorRecord })[] = []
+  const byIdentity = new Map<string, (typeof found)[number]>()
+  for (const [name, record] of tensors) {
+    const identity = strided(record)
+      .map(
+        ({ storage, storageOffset, sizes, strides }) =>
+          `${storage.id} ${storageOffset} ${sizes.join()} ${strides.join()}`,
+      )
+      .join(' + ')
+    const twin = record.kind === 'meta' || elementCount(sizesOf(record)) === 0 ? undefined : byIdentity.get(identity)
+    if (twin !== undefined) {
+      twin.names.push(name)
+      continue
+    }
+    const group = { names: [name] as [string, ...string[]], dtype: dtypeOf(record), sizes: sizesOf(record), record }
+    found.push(group)
+    byIdentity.set(identity, group)
   }
-  return count
+  return found
 }
 
-let meta = 0
-
-/** A text that is equal for two names of one tensor (same storage, same place, same sizes) and different for all others. */
-export function identityOf(record: AnyTensorRecord): string {
-  const parts = strided(record)
-  if (parts.length === 0) return `meta ${++meta}`
-  return parts
-    .map(
-      ({ storage, storageOffset, sizes, strides }) =>
-        `${storage.id} ${storageOffset} ${sizes.join()} ${strides.join()}`,
-    )
-    .join(' + ')
-}
-
-/** Sizes of a tensor of any kind; of a nested one, the length of its buffer. */
+/** Sizes of a tensor of any kind; of a nested one, those of its buffer. */
 export function sizesOf(record: AnyTensorRecord): readonly number[] {
   if (record.kind === 'quantized') return record.integers.sizes
   return record.kind === 'nested' ? record.buffer.sizes : record.sizes
+}
+
+/** The dtype of a tensor of any kind: that of its values. */
+export function dtypeOf(record: AnyTensorRecord): string {
+  if ('dtype' in record) return record.dtype
+  if (record.kind === 'quantized') return record.integers.dtype
+  return (record.kind === 'nested' ? record.buffer : record.parts.at(-1))?.dtype ?? 'unknown'
 }

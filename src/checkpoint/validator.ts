@@ -4,7 +4,11 @@ import { TorchkeepError } from '../format/errors.js'
 import type { Finding } from '../format/findings.js'
 import { readTorchFile, type TorchFile } from '../format/read.js'
 import { checkBytes } from './check-bytes.js'
+import { checkIndices } from './check-indices.js'
 import { checkKeys } from './check-keys.js'
+import { checkLabels } from './check-labels.js'
+import { checkOptimizer } from './check-optimizer.js'
+import { checkViews } from './check-tensors.js'
 import { finding, type FindingId } from './findings.js'
 import type { CheckpointKind } from './kind.js'
 import type { Layout } from './layouts.js'
@@ -61,8 +65,12 @@ export class CheckpointValidator {
     let checkpoint: NormalizedCheckpoint | undefined
     if (read !== undefined) {
       checkpoint = normalizeCheckpoint(read)
-      found.push(...read.findings, ...checkKeys(checkpoint, path))
-      if (options.level !== 'structure') found.push(...(await checkBytes(read, checkpoint, options)))
+      found.push(...read.findings, ...checkKeys(checkpoint, path), ...checkViews(read))
+      found.push(...checkOptimizer(checkpoint.value), ...checkLabels(checkpoint.value, path))
+      if (options.level !== 'structure') {
+        await report(found, checkBytes(read, checkpoint, options))
+        await report(found, checkIndices(read))
+      }
     }
     const errors = found.filter(({ severity }) => severity === 'error')
     const warnings = found.filter(({ severity }) => severity === 'warning')
@@ -89,15 +97,22 @@ async function sizeOf(path: string): Promise<number> {
 }
 
 async function readOrReport(path: string, found: Finding<FindingId>[]): Promise<TorchFile | undefined> {
-  try {
-    return await readTorchFile(path, { unsafe: 'describe', structure: 'full' })
-  } catch (error) {
-    const outside = ['ERR_CHECKPOINT_MISSING', 'ERR_CHECKPOINT_UNREADABLE']
-    if (!(error instanceof TorchkeepError) || outside.includes(error.code)) throw error
-    const id = error.finding ?? 'file.unrecognized'
-    found.push(finding(id, error.subject, `Failed to load checkpoint: ${error.message}`))
+  return readTorchFile(path, { unsafe: 'describe', structure: 'full' }).catch((error: unknown) => {
+    found.push(findingOf(error, 'Failed to load checkpoint: '))
     return undefined
-  }
+  })
+}
+
+/** Adds what a check finds; where it cannot go on for the file's fault, that. */
+async function report(found: Finding<FindingId>[], check: Promise<Finding<FindingId>[]>): Promise<void> {
+  found.push(...(await check.catch((error: unknown) => [findingOf(error, '')])))
+}
+
+/** The finding in a failure that is the file's fault; others are thrown again. */
+function findingOf(error: unknown, prefix: string): Finding<FindingId> {
+  const faults: readonly unknown[] = ['ERR_CHECKPOINT_CORRUPT', 'ERR_CHECKPOINT_UNSAFE', 'ERR_CHECKPOINT_UNSUPPORTED']
+  if (!(error instanceof TorchkeepError) || !faults.includes(error.code)) throw error
+  return finding(error.finding ?? 'file.unrecognized', error.subject, `${prefix}${error.message}`)
 }
 
 function metadataOf(checkpoint: NormalizedCheckpoint | undefined): ValidationReport['metadata'] {

@@ -1,0 +1,120 @@
+/** Which tensors of a file must be finite, and what is odd about how tensors lie in their storages. */
+import type { Finding } from '../format/findings.js'
+import type { TorchFile } from '../format/read.js'
+import {
+  coveredBytes,
+  isTensorRecord,
+  StorageRecord,
+  type TensorRecord,
+  type AnyTensorRecord,
+} from '../format/tensor-record.js'
+import { listTensors, strided, walk } from '../format/walk.js'
+import { finding, type FindingId } from './findings.js'
+import { isStateDict } from './kind.js'
+import type { NormalizedCheckpoint } from './normalize.js'
+import { dtypeOf, sizesOf, tensorRoles, uniqueTensors, type TensorRole } from './tensor-roles.js'
+
+/** A tensor whose values should be finite. */
+export interface CheckedTensor {
+  /** All names that it has in its state dict; of a moment, `state[0].exp_avg` and the like. */
+  readonly names: readonly [string, ...string[]]
+  readonly role: TensorRole | 'moment'
+  readonly dtype: string
+  readonly sizes: readonly number[]
+  /** The strided tensors that it consists of. */
+  readonly parts: readonly TensorRecord[]
+}
+
+/**
+ * The tensors of the model's state dict, of every other state dict in the file (averaged weights, a second model) and of the optimizer's state. Other tensors of a dict (random states, data) may hold anything.
+ */
+export function checkedTensors(file: Pick<TorchFile, 'value'>, checkpoint: NormalizedCheckpoint): CheckedTensor[] {
+  const { value, kind } = checkpoint
+  const found: CheckedTensor[] = []
+  const add = (
+    tensors: ReadonlyMap<string, AnyTensorRecord>,
+    prefix: string,
+    roles: ReadonlyMap<string, TensorRole>,
+  ): void => {
+    for (const { names, record, dtype, sizes } of uniqueTensors(tensors)) {
+      const role = names.some((name) => roles.get(name) === 'parameter') ? 'parameter' : 'buffer'
+      const [first, ...others] = names.map((name) => prefix + name)
+      found.push({ names: [first ?? '', ...others], role, dtype, sizes, parts: strided(record) })
+    }
+  }
+  if (['archive', 'pt2', 'distributed', 'safetensors'].includes(kind)) {
+    const tensors = new Map(listTensors(file.value).map(({ path, record }) => [path.join('.'), record]))
+    add(tensors, '', tensorRoles(value, tensors))
+    return found
+  }
+  for (const { name, stateDict } of stateDicts(value)) {
+    const prefix = name === 'model_state_dict' ? '' : `${name}.`
+    const tensors = new Map(
+      [...stateDict].filter((entry): entry is [string, AnyTensorRecord] => isTensorRecord(entry[1])),
+    )
+    add(tensors, prefix, tensorRoles(value, stateDict))
+  }
+  const optimizer = value.get('optimizer_state_dict')
+  const state: unknown = optimizer instanceof Map ? optimizer.get('state') : undefined
+  for (const { path, record } of listTensors(state)) {
+    const [index, ...rest] = path
+    const name = `state[${String(index)}].${rest.join('.')}`
+    found.push({
+      names: [name],
+      role: 'moment',
+      dtype: dtypeOf(record),
+      sizes: sizesOf(record),
+      parts: strided(record),
+    })
+  }
+  return found
+}
+
+/** The state dicts of a file outside the optimizer, with their paths. */
+function stateDicts(value: ReadonlyMap<unknown, unknown>): { name: string; stateDict: ReadonlyMap<string, unknown> }[] {
+  const found: { name: string; stateDict: ReadonlyMap<string, unknown> }[] = []
+  walk(value, (object, path) => {
+    if (path.length === 0) return true
+    if (path[0] === 'optimizer_state_dict' || path.length > 3 || !(object instanceof Map)) return false
+    const name = path.join('.')
+    if (name !== 'model_state_dict' && !isStateDict(object)) return true
+    found.push({ name, stateDict: object as ReadonlyMap<string, unknown> })
+    return false
+  })
+  return found
+}
+
+/** A storage is wasteful where it is this many times larger than what its tensors cover, and by at least {@link wastedBytes}. */
+const wastedFactor = 4
+const wastedBytes = 64 << 10
+
+/** Findings about storages that are far larger than the tensors over them: `torch.save` writes the whole base of a small slice. */
+export function checkViews(file: Pick<TorchFile, 'value'>): Finding<FindingId>[] {
+  const storages = new Map<string, { storage: StorageRecord; name: string; covered: [number, number][] }>()
+  const cover = (storage: StorageRecord, name: string, range: [number, number]): void => {
+    const known = storages.get(storage.id) ?? { storage, name, covered: [] }
+    storages.set(storage.id, known)
+    known.covered.push(range)
+  }
+  walk(file.value, (object, path) => {
+    if (object instanceof StorageRecord) cover(object as StorageRecord, path.join('.'), [0, object.sizeBytes])
+    if (!isTensorRecord(object)) return true
+    for (const part of strided(object)) cover(part.storage, path.join('.'), coveredBytes(part))
+    return true
+  })
+  return [...storages.values()].flatMap(({ storage, name, covered }) => {
+    const usedBytes = unionBytes(covered)
+    if (storage.sizeBytes < wastedFactor * usedBytes || storage.sizeBytes - usedBytes < wastedBytes) return []
+    const message = `${name} keeps a storage of ${storage.sizeBytes} bytes alive, of which its tensors use ${usedBytes}`
+    return [finding('tensor.wasteful_view', name, message)]
+  })
+}
+
+function unionBytes(ranges: [number, number][]): number {
+  let [bytes, last] = [0, 0]
+  for (const [begin, end] of ranges.sort((left, right) => left[0] - right[0])) {
+    bytes += Math.max(0, end - Math.max(begin, last))
+    last = Math.max(last, end)
+  }
+  return bytes
+}
