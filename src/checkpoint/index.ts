@@ -40,3 +40,26 @@ export { roleOf, type CheckpointRole } from './roles.js'
 export { tensorRoles, type TensorRole } from './tensor-roles.js'
 export { CheckpointValidator, type ValidateOptions, type ValidationReport } from './validator.js'
 export { summarizeCheckpoints, type CheckpointSummary, type SummarizedCheckpoint } from './summary.js'
+export { inspectCheckpoint, type ContainerFacts, type Inspection, type InspectOptions } from './inspect.js'
+export type { InspectedOptimizer } from './inspect-optimizer.js'
+export type { TensorStatistics } from './inspect-statistics.js'
+export type { InspectedTensor } from './inspect-tensors.js'
+export type { TreeNode } from './inspect-tree.js'
+export { bestOf, defaultMode, findBestCheckpoint, type BestCheckpoint, type BestOptions } from './best.js'
+export { readHistory, type HistoryRow, type RunHistory } from './history.js'
+export {
+  compareCheckpoints,
+  type Comparison,
+  type CompareOptions,
+  type ModelComparison,
+  type PartName,
+} from './compare.js'
+export { type ComparedFile } from './compare-sides.js'
+export { type TensorFigures, type Tolerance } from './compare-figures.js'
+export { type TensorComparison } from './compare-tensors.js'
+export { type LayerComparison } from './compare-layers.js'
+export { type HistoryComparison } from './compare-histories.js'
+export { type PartComparison } from './compare-parts.js'
+export { type ValueDifference } from './compare-values.js'
+export { configHash, decidingConfig, keysOutsideHash } from './config-hash.js'
+export { readMetadata, type CheckpointMetadata, type LibraryVersions } from './metadata.js'

@@ -39,11 +39,12 @@ export function formatMoment(milliseconds: number): string {
   )
 }
 
-/** A number for people: integers in full, others with five significant digits; null is a dash. */
+/** A number for people: integers in full, others with five significant digits, small ones with an exponent; null is a dash. */
 export function formatNumber(value: number | bigint | null): string {
   if (value === null) return '-'
-  if (typeof value === 'bigint' || Number.isInteger(value)) return String(value)
-  return String(Number.isFinite(value) ? Number(value.toPrecision(5)) : value)
+  if (typeof value === 'bigint' || Number.isInteger(value) || !Number.isFinite(value)) return String(value)
+  if (Math.abs(value) < 1e-4) return value.toExponential(4).replace(/\.?0*e/, 'e')
+  return String(Number(value.toPrecision(5)))
 }
 
 /** An integer with separators between thousands: `230,606`. */
@@ -71,7 +72,7 @@ export function printableLines(text: string): string {
 }
 
 /** Whether standard output is a terminal that takes colours; `NO_COLOR`, `FORCE_COLOR=0` and `TERM=dumb` switch them off (Node looks at those). */
-function takesColor(): boolean {
+export function takesColor(): boolean {
   return process.stdout.isTTY && process.stdout.hasColors()
 }
 
