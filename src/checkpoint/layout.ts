@@ -1,5 +1,5 @@
 /** Names and folders of a run's checkpoints. */
-import { join } from 'node:path'
+import { isAbsolute, join } from 'node:path'
 import { TorchkeepError } from '../format/errors.js'
 import { exists } from './store.js'
 
@@ -46,7 +46,7 @@ export async function findCheckpoint(folder: string, wanted: string): Promise<st
       ? [latestPath(folder)]
       : wanted === 'best'
         ? [latestBestPath(folder)]
-        : [wanted, ...['', 'best', 'regular'].map((place) => join(folder, place, wanted))]
+        : [wanted, ...(isAbsolute(wanted) ? [] : ['', 'best', 'regular'].map((place) => join(folder, place, wanted)))]
   for (const path of tried) if (await exists(path)) return path
   throw new TorchkeepError('ERR_CHECKPOINT_MISSING', `no checkpoint '${wanted}': looked for ${tried.join(', ')}`)
 }

@@ -62,7 +62,10 @@ export abstract class BaseCommand extends Command {
     process.exitCode = exit
     Object.assign(error, { oclif: { ...error.oclif, exit } })
     await this.#suggestFlags(error)
-    if (!this.jsonEnabled()) error.message = printableLines(error.message)
+    if (!this.jsonEnabled()) {
+      error.message = printableLines(error.message)
+      if (error instanceof TorchkeepError) error.name = 'Error' // oclif prints the name; the code follows anyway
+    }
     return super.catch(error)
   }
 

@@ -46,7 +46,7 @@ describe('what commands print', () => {
   })
 
   it('numbers keep integers whole and others at five digits', () => {
-    const numbers = [0, -3, 12345678, 2n ** 70n, 0.1 + 0.2, 1 / 3, 1.23456789e-12, NaN, -Infinity, null]
+    const numbers = [0, -3, 12345678, 2n ** 70n, 0.1 + 0.2, 1 / 3, 1.23456789e-12, -1e-5, NaN, -Infinity, null]
     assert.deepEqual(numbers.map(formatNumber), [
       '0',
       '-3',
@@ -55,6 +55,7 @@ describe('what commands print', () => {
       '0.3',
       '0.33333',
       '1.2346e-12',
+      '-1e-5',
       'NaN',
       '-Infinity',
       '-',

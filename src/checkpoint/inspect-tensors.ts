@@ -1,0 +1,121 @@
+/** Every tensor of a file with its names, and which of them share bytes. */
+import { dtypes, isDTypeName } from '../format/dtypes.js'
+import {
+  contiguousStrides,
+  elementCount,
+  isTensorRecord,
+  TensorRecord,
+  type AnyTensorRecord,
+} from '../format/tensor-record.js'
+import { strided, walk } from '../format/walk.js'
+import type { TensorStatistics } from './inspect-statistics.js'
+import { keyText } from './plain-value.js'
+import { dtypeOf, pythonTypeName } from './python-types.js'
+import { sizesOf } from './tensor-roles.js'
+
+/** What is said of one tensor. */
+export interface InspectedTensor {
+  /** Keys from the top, joined by dots: `model_state_dict.0.weight`. */
+  name: string
+  /** Python's name of the type. */
+  type: string
+  /** `strided`, `sparse`, `quantized`, `meta` or `nested`. */
+  layout: AnyTensorRecord['kind']
+  /** Without the `torch.` prefix. */
+  dtype: string
+  shape: readonly number[]
+  /** In elements; null for tensors that are not strided. */
+  strides: readonly number[] | null
+  contiguous: boolean | null
+  /** Product of the shape. */
+  elements: number
+  /** Bytes of the elements, whatever its storage holds. */
+  sizeBytes: number
+  /** The record or key of its storage, and where the tensor begins in it, in elements; null without a storage. */
+  storage: { name: string; sizeBytes: number; offset: number; location: string } | null
+  requiresGrad: boolean
+  /** Names of the other tensors that use the same storage. */
+  sharedWith: readonly string[]
+  /** Filled on demand. */
+  statistics: TensorStatistics | null
+}
+
+/** A tensor under one of its names. */
+export interface NamedTensor {
+  name: string
+  record: AnyTensorRecord
+}
+
+/** Every place of a tensor, in order; one that stands in two places is listed twice. */
+export function namedTensors(root: unknown): NamedTensor[] {
+  const found: NamedTensor[] = []
+  const note = (path: readonly unknown[], value: unknown): void => {
+    if (isTensorRecord(value)) found.push({ name: path.map(keyText).join('.'), record: value })
+  }
+  note([], root)
+  walk(root, (value, path) => {
+    if (isTensorRecord(value)) return false
+    if (value instanceof Map)
+      for (const [key, item] of value as ReadonlyMap<unknown, unknown>) note([...path, key], item)
+    else if (Array.isArray(value) || value instanceof Set)
+      for (const [index, item] of [...(value as Iterable<unknown>)].entries()) note([...path, index], item)
+    return true
+  })
+  return found
+}
+
+/** Facts of the tensors that `wanted` names (all unless told). Sharing is looked for among all. */
+export function inspectTensors(
+  tensors: readonly NamedTensor[],
+  wanted: (name: string) => boolean = () => true,
+): InspectedTensor[] {
+  const byStorage = new Map<string, string[]>()
+  for (const { name, record } of tensors) {
+    for (const id of storageIds(record)) byStorage.set(id, [...(byStorage.get(id) ?? []), name])
+  }
+  return tensors
+    .filter(({ name }) => wanted(name))
+    .map(({ name, record }) => {
+      const sharing = storageIds(record).flatMap((id) => byStorage.get(id) ?? [])
+      return { ...factsOf(record), name, sharedWith: [...new Set(sharing)].filter((other) => other !== name) }
+    })
+}
+
+const storageIds = (record: AnyTensorRecord): string[] => [...new Set(strided(record).map(({ storage }) => storage.id))]
+
+function factsOf(record: AnyTensorRecord): Omit<InspectedTensor, 'name' | 'sharedWith'> {
+  const shape = sizesOf(record)
+  const view = record instanceof TensorRecord ? record : null
+  return {
+    type: pythonTypeName(record),
+    layout: record.kind,
+    dtype: dtypeOf(record),
+    shape,
+    strides: view?.strides ?? null,
+    contiguous: view === null ? null : isContiguous(view),
+    elements: elementCount(shape),
+    sizeBytes: strided(record).reduce((sum, { dtype, sizes }) => sum + bytesOf(dtype, sizes), 0),
+    storage:
+      view === null
+        ? null
+        : {
+            name: view.storage.recordName ?? view.storage.id.slice(view.storage.id.indexOf('#') + 1),
+            sizeBytes: view.storage.sizeBytes,
+            offset: view.storageOffset,
+            location: view.storage.location,
+          },
+    requiresGrad: record.kind === 'strided' || record.kind === 'meta' ? record.requiresGrad : false,
+    statistics: null,
+  }
+}
+
+function bytesOf(dtype: string, sizes: readonly number[]): number {
+  if (!isDTypeName(dtype)) return 0
+  const { itemSizeBytes, elementsPerByte } = dtypes[dtype]
+  return Math.ceil((elementCount(sizes) * itemSizeBytes) / elementsPerByte)
+}
+
+function isContiguous({ sizes, strides }: TensorRecord): boolean {
+  const expected = contiguousStrides(sizes)
+  return sizes.includes(0) || sizes.every((size, index) => size === 1 || strides[index] === expected[index])
+}

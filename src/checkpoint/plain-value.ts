@@ -1,0 +1,41 @@
+/** What a file holds as plain JSON values, for programs that only want to look. */
+import { isTensorRecord } from '../format/tensor-record.js'
+import { NumpyScalar, PyFloat } from '../format/values.js'
+import { pythonText, pythonTypeName } from './python-types.js'
+
+/** Objects that one call makes at most: shared parts of a file could otherwise multiply beyond all memory. */
+const mostObjects = 1_000_000
+
+/**
+ * Plain values: dicts become objects (keys as text), sequences and sets arrays, numpy scalars and floats numbers. A tensor or an object of another type becomes `{"type", "text"}`, and so does what
+ * lies deeper than `depth` levels or contains itself. Integers beyond 2^53 stay bigints.
+ */
+export function plainValue(value: unknown, depth = 100): unknown {
+  let left = mostObjects
+  const above = new Set<unknown>()
+  const convert = (item: unknown, levels: number): unknown => {
+    if (item === null || item === undefined) return null
+    if (item instanceof PyFloat) return item.value
+    if (item instanceof NumpyScalar) return convert(item.value, levels)
+    if (typeof item !== 'object') return item
+    const container = item instanceof Map || Array.isArray(item) || item instanceof Set
+    if (!container || isTensorRecord(item) || levels === 0 || above.has(item) || --left < 0)
+      return { type: pythonTypeName(item), text: pythonText(item) }
+    above.add(item)
+    const inside = (child: unknown): unknown => convert(child, levels - 1)
+    const result =
+      item instanceof Map
+        ? Object.fromEntries(
+            [...(item as ReadonlyMap<unknown, unknown>)].map(([key, child]) => [keyText(key), inside(child)]),
+          )
+        : [...(item as Iterable<unknown>)].map(inside)
+    above.delete(item)
+    return result
+  }
+  return convert(value, depth)
+}
+
+/** A dict's key as text: strings as they are, others as Python prints them. */
+export function keyText(key: unknown): string {
+  return typeof key === 'string' ? key : (pythonText(key) ?? pythonTypeName(key))
+}
