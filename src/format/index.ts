@@ -4,9 +4,12 @@ export {
   ByteArray,
   Complex,
   Counter,
+  DefaultDict,
   Device,
+  FrozenSet,
   Layout,
   NumpyArray,
+  NumpyDType,
   NumpyScalar,
   OpaqueObject,
   OrderedDict,
@@ -16,6 +19,7 @@ export {
   TorchDType,
   Tuple,
 } from './values.js'
+export { numpyValues } from './numpy-values.js'
 export { dtypes, isDTypeName, type DTypeName, type TypedArray } from './dtypes.js'
 export {
   contiguousStrides,

@@ -1,6 +1,7 @@
 /** The functions that rebuild tensors in a torch pickle, as descriptions whose views were checked against their storages. Source: `torch/_utils.py` (2.13). */
 import type { CallArguments } from './arguments.js';
 import { describe } from './arguments.js'
+import { dtypes } from './dtypes.js'
 import type { PickleReader } from './pickle-read.js'
 import {
   coveredBytes,
@@ -103,7 +104,15 @@ function checkedTensor(args: CallArguments, facts: TensorFacts): TensorRecord {
       storage.recordName ?? storage.id,
     )
   }
-  return new TensorRecord(facts)
+  return new TensorRecord(overRoot(facts))
+}
+
+/** A tensor over a part of another storage is one over that storage, so that aliases stay aliases. */
+function overRoot(facts: TensorFacts): TensorFacts {
+  const { storage, dtype, storageOffset = 0 } = facts
+  if (storage.viewOf === null) return facts
+  const { storage: root, offsetBytes } = storage.viewOf
+  return { ...facts, storage: root, storageOffset: storageOffset + offsetBytes / dtypes[dtype].itemSizeBytes }
 }
 
 const shortList = (values: readonly number[]) => values.slice(0, 16).join(', ') + (values.length > 16 ? ', ...' : '')
@@ -137,7 +146,10 @@ function rebuildFromType(args: CallArguments, reader: PickleReader): TensorRecor
   if (!(type instanceof PythonGlobal)) return args.fail(`${describe(type)} instead of a class`)
   const inner = args.at(2)
   if (!(inner instanceof Tuple)) return args.fail('arguments that are no tuple')
-  const tensor = reader.hooks.reduce(args.at(0), inner, reader)
+  const func = args.at(0)
+  if (!(func instanceof PythonGlobal) || func.name.startsWith('torch._tensor.'))
+    return args.fail(`${describe(func)} instead of a function that rebuilds a tensor`)
+  const tensor = reader.hooks.reduce(func, inner, reader)
   if (!(tensor instanceof TensorRecord)) {
     if (!isTensorRecord(tensor) && !(tensor instanceof OpaqueObject))
       return args.fail(`attributes on ${describe(tensor)}`)

@@ -143,7 +143,13 @@ export function replaceTensors(root: unknown, decode: (record: AnyTensorRecord, 
 }
 
 function replaceChildren(container: object, swap: (value: unknown) => unknown): void {
-  if (container instanceof Map) {
+  if (container instanceof OpaqueObject) {
+    container.state = swap(container.state)
+    const { args, keywordArgs, state, items, entries } = container
+    for (const part of [args, keywordArgs, state, items, entries]) if (isObject(part)) replaceChildren(part, swap)
+  } else if (container instanceof NumpyArray) {
+    if (container.objects !== null) replaceChildren(container.objects, swap)
+  } else if (container instanceof Map) {
     for (const [key, value] of container) if (isTensorRecord(value)) container.set(key, swap(value))
   } else if (Array.isArray(container)) {
     for (const [index, value] of container.entries()) if (isTensorRecord(value)) container[index] = swap(value)

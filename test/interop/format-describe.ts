@@ -1,13 +1,20 @@
 /** One description of a Python value, made by Python and by us, so that equality of the two texts is equality of types, values and tensor bytes. */
+import { numpyValues } from '../../src/format/numpy-values.js'
 import {
   ByteArray,
   Complex,
   Counter,
+  DefaultDict,
   Device,
+  FrozenSet,
   isTensorRecord,
   Layout,
   MetaTensorRecord,
   NestedTensorRecord,
+  NumpyArray,
+  NumpyDType,
+  NumpyScalar,
+  OpaqueObject,
   OrderedDict,
   PyFloat,
   PythonGlobal,
@@ -28,7 +35,12 @@ const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
 const sameSet = (members: Json[]) => members.map((member) => JSON.stringify(member)).sort()
 
 /** Describes the value of a file that was read with `keepFloats`. */
-export async function describeFile(file: TorchFile): Promise<Json> {
+export function describeFile(file: TorchFile): Promise<Json> {
+  return describeValue(file.value, file)
+}
+
+/** Describes a value that was read with `keepFloats`; tensors in it need their file. */
+export async function describeValue(root: unknown, file?: TorchFile): Promise<Json> {
   const storages = new Map<string, number>()
   const shared = (storage: StorageRecord): Json => {
     if (storage.sizeBytes === 0) return null
@@ -48,8 +60,10 @@ export async function describeFile(file: TorchFile): Promise<Json> {
     if (of instanceof Tuple) return ['tuple', await all(of)]
     if (Array.isArray(of)) return ['list', await all(of)]
     if (of instanceof OrderedDict) return ['OrderedDict', await all([...of].flat()), await value(of.metadata ?? null)]
+    if (of instanceof DefaultDict) return ['defaultdict', await value(of.factory), await all([...of].flat())]
     if (of instanceof Counter) return ['Counter', await all([...of].flat())]
     if (of instanceof Map) return ['dict', await all([...of].flat())]
+    if (of instanceof FrozenSet) return ['frozenset', sameSet(await all([...of]))]
     if (of instanceof Set) return ['set', sameSet(await all([...of]))]
     if (of instanceof ByteArray) return ['bytearray', hex(of)]
     if (of instanceof Uint8Array) return ['bytes', hex(of)]
@@ -57,9 +71,29 @@ export async function describeFile(file: TorchFile): Promise<Json> {
     if (of instanceof Device) return ['device', of.toString()]
     if (of instanceof Layout) return ['layout', `torch.${of.name}`]
     if (of instanceof PythonGlobal) return ['global', of.name]
+    if (of instanceof NumpyScalar) return ['numpy', of.dtype, hex(of.bytes), await numpyItem(of.value)]
+    if (of instanceof NumpyArray) return numpyArray(of)
+    if (of instanceof NumpyDType) return ['numpy dtype', of.name]
+    if (of instanceof OpaqueObject) return opaque(of)
     if (of instanceof StorageRecord) return ['storage', of.sizeBytes, shared(of)]
     if (isTensorRecord(of)) return tensor(of)
     throw new Error(`nothing describes ${String(of)}`)
+  }
+
+  function numpyItem(item: NumpyScalar['value']): Promise<Json> | Json {
+    return typeof item === 'number' ? float(item) : item === null ? null : value(item)
+  }
+
+  async function numpyArray(array: NumpyArray): Promise<Json> {
+    if (array.objects !== null) return ['object array', [...array.shape], await all(array.objects)]
+    const items = numpyValues(array)?.map((item) => numpyItem(item)) ?? null
+    return ['ndarray', array.dtype, [...array.shape], items === null ? hex(array.bytes) : await Promise.all(items)]
+  }
+
+  async function opaque(object: OpaqueObject): Promise<Json> {
+    const { className, args, keywordArgs, state, items, entries } = object
+    const rest = [keywordArgs, state, items, entries].map((part) => (part === undefined ? null : part))
+    return ['object', className, await all(args), ...(await all(rest))]
   }
 
   async function all(values: readonly unknown[]): Promise<Json[]> {
@@ -88,13 +122,14 @@ export async function describeFile(file: TorchFile): Promise<Json> {
     }
     if (!(record instanceof TensorRecord)) throw new Error('an unknown kind of tensor')
     const { dtype, sizes, strides, requiresGrad, isParameter, conj, neg, attributes } = record as TensorRecord
+    if (file === undefined) throw new Error('a tensor without a file')
     const bytes = await readTensorBytes(file, record as TensorRecord)
     const group = shared(record.storage as StorageRecord)
     const state = attributes === null ? ['None'] : await value(attributes)
     return ['tensor', dtype, [...sizes], [...strides], requiresGrad, isParameter, conj, neg, hex(bytes), group, state]
   }
 
-  return value(file.value)
+  return value(root)
 }
 
 function float(value: number): Json {
@@ -147,6 +182,7 @@ def describe(root):
     def value(v):
         if v is None: return ['None']
         if isinstance(v, bool): return ['bool', v]
+        if type(v).__module__ == 'numpy': return numpy_value(v)
         if isinstance(v, str):
             units = v.encode('utf-16-le', 'surrogatepass')
             return ['str', list(struct.unpack('<%dH' % (len(units) // 2), units))]
@@ -157,8 +193,11 @@ def describe(root):
         if isinstance(v, tuple): return ['tuple', [value(x) for x in v]]
         if isinstance(v, list): return ['list', [value(x) for x in v]]
         if isinstance(v, collections.OrderedDict): return ['OrderedDict', items(v), value(getattr(v, '_metadata', None))]
+        if isinstance(v, collections.defaultdict): return ['defaultdict', value(v.default_factory), items(v)]
         if isinstance(v, collections.Counter): return ['Counter', items(v)]
+        if type(v).__module__.startswith('numpy'): return numpy_value(v)
         if isinstance(v, dict): return ['dict', items(v)]
+        if isinstance(v, frozenset): return ['frozenset', sorted(json.dumps(value(x), separators=(',', ':')) for x in v)]
         if isinstance(v, set): return ['set', sorted(json.dumps(value(x), separators=(',', ':')) for x in v)]
         if isinstance(v, bytearray): return ['bytearray', v.hex()]
         if isinstance(v, bytes): return ['bytes', v.hex()]
@@ -168,7 +207,28 @@ def describe(root):
         if isinstance(v, type): return ['global', v.__module__ + '.' + v.__name__]
         if isinstance(v, (torch.storage.TypedStorage, torch.UntypedStorage)): return ['storage', v.nbytes(), shared(v)]
         if isinstance(v, torch.Tensor): return tensor(v)
-        raise TypeError(type(v))
+        return opaque(v)
+    def opaque(v):
+        parts = list(v.__reduce_ex__(2)) + [None] * 5
+        args = parts[1][1:] if parts[0].__name__ == '__newobj__' else parts[1]
+        cls = parts[1][0] if parts[0].__name__ == '__newobj__' else parts[0]
+        listed = None if parts[3] is None else list(parts[3])
+        entries = None if parts[4] is None else dict(parts[4])
+        name = cls.__module__ + '.' + cls.__qualname__
+        return ['object', name, [value(x) for x in args], ['None'], value(parts[2]), value(listed), value(entries)]
+    def numpy_item(v):
+        if isinstance(v, bool): return ['bool', v]
+        if isinstance(v, (int, float)): return described_float(v) if abs(v) < 2**53 or isinstance(v, float) else ['int', str(v)]
+        return value(v)
+    def numpy_value(v):
+        import numpy
+        if isinstance(v, numpy.dtype): return ['numpy dtype', v.str]
+        plain = v.dtype.kind in 'biufc' and v.dtype.itemsize <= (16 if v.dtype.kind == 'c' else 8)
+        if isinstance(v, numpy.ndarray):
+            if v.dtype == object: return ['object array', list(v.shape), [value(x) for x in v.reshape(-1)]]
+            return ['ndarray', v.dtype.str, list(v.shape), [numpy_item(x) for x in v.reshape(-1).tolist()] if plain else v.tobytes().hex()]
+        item = numpy_item(v.item()) if plain or v.dtype.kind in 'SU' else None
+        return ['numpy', v.dtype.str, v.tobytes().hex(), item]
     return value(root)
 import warnings; warnings.simplefilter('ignore')
 `
