@@ -120,7 +120,7 @@ function withHistory(value: TopLevel, rows: readonly unknown[]): TopLevel {
 }
 
 /**
- * Replaces numpy scalars by plain numbers, booleans and strings, in copies of the containers that hold any. Scalars that have no plain counterpart (bytes, complex numbers, records) stay.
+ * Replaces numpy scalars by plain numbers, booleans and strings, in copies of the containers. Scalars that have no plain counterpart (bytes, complex numbers, records) stay.
  * @param keepFloats an integral float becomes a `PyFloat`, as with `readTorchFile`'s option of that name.
  */
 export function unwrapNumpy(root: unknown, keepFloats = false): unknown {

@@ -35,9 +35,11 @@ export function normalizeCheckpoint(
   const layout = layoutOf(kind, value)
   const version = versionOf(value)
   const applied: string[] = []
-  const numpy = holdsNumpy(value)
-  if (numpy) {
-    value = unwrapNumpy(value, keepFloats) as TopLevel
+  const withNumpy = [...value].filter(([, item]) => holdsNumpy(item)).map(([key]) => key)
+  if (withNumpy.length > 0) {
+    value = new Map(
+      [...value].map(([key, item]) => [key, withNumpy.includes(key) ? unwrapNumpy(item, keepFloats) : item]),
+    )
     applied.push('numpy_numbers')
   }
   for (const migration of kind === 'other' ? [] : migrations) {
@@ -49,7 +51,7 @@ export function normalizeCheckpoint(
   return { kind, layout, value, applied, version, newer: version !== null && isNewer(version) }
 }
 
-function holdsNumpy(value: TopLevel): boolean {
+function holdsNumpy(value: unknown): boolean {
   let found = false
   walk(value, (object) => {
     found ||= object instanceof NumpyScalar
