@@ -33,6 +33,7 @@ const table = {
   'json.malformed': error('a JSON text is broken, or a key is there twice'),
   'safetensors.header': error('the header of a safetensors file breaks the rules of the format'),
   'safetensors.lenient': warning('a safetensors file that readers accept although the format forbids it'),
+  'legacy.structure': error('the parts of a file of torch.save before PyTorch 1.6 do not fit together'),
   'tar.structure': error('the tar archive is broken, or holds what torch.save never wrote'),
   'pt2.structure': error('the records of a torch.export archive contradict each other'),
   'shard.missing': error('a file that the index names is missing'),

@@ -1,9 +1,11 @@
 /** Reads torch files of every container: the value with its tensors described, in constant memory. Bytes are read when somebody asks for them. */
 import { ByteSource } from './byte-source.js'
 import { fault } from './fault.js'
+import { readLegacy } from './legacy.js'
 import { recognize } from './recognize.js'
 import { readSafetensors } from './safetensors.js'
 import { readSettings, type ReadOptions, type TorchFile } from './torch-file.js'
+import { readTar } from './tar.js'
 import { readZip } from './zip-containers.js'
 
 export type { Container, ReadOptions, TorchFile } from './torch-file.js'
@@ -26,6 +28,10 @@ export async function readTorchFile(path: string, options: ReadOptions = {}): Pr
         return await readZip(source, settings)
       case 'safetensors':
         return await readSafetensors(source, settings)
+      case 'legacy':
+        return await readLegacy(source, settings)
+      case 'tar':
+        return await readTar(source, settings)
       default:
         return fault(path, { finding: 'file.unrecognized', code: 'ERR_CHECKPOINT_UNSUPPORTED' }, 'not read yet')
     }

@@ -1,6 +1,7 @@
 /** What reading a file gives, whatever its container, and how it is read. */
 import type { Finding, FormatFindingId } from './findings.js'
 import { readPickle, type ReadPickleOptions } from './pickle.js'
+import type { PickleReader } from './pickle-read.js'
 import type { FileIdentity, StorageRecord } from './tensor-record.js'
 import type { ZipRecord } from './zip-read.js'
 
@@ -95,12 +96,22 @@ export class PickleSession {
   }
 
   /** @param name of the record or part that the pickle is. */
-  read(bytes: Buffer, name: string, persistentLoad: ReadPickleOptions['persistentLoad']): unknown {
+  read(
+    bytes: Buffer,
+    name: string,
+    persistentLoad: ReadPickleOptions['persistentLoad'],
+    more: Pick<ReadPickleOptions, 'expected' | 'forTorchLoad'> = {},
+  ): unknown {
     const { keepFloats, unsafe } = this.#settings
     const { globals, findings } = this
     const label = `${this.#path}, ${name}`
-    return readPickle(bytes, { label, persistentLoad, unsafe, keepFloats, globals, findings }).value
+    return readPickle(bytes, { label, persistentLoad, unsafe, keepFloats, globals, findings, ...more }).value
   }
+}
+
+/** For pickles that refer to nothing outside of them. */
+export function noPersistentIds(_id: unknown, reader: PickleReader): never {
+  return reader.fail('a persistent id where there are none')
 }
 
 /** How far the CRC-32s of the records protect the file. */
