@@ -49,28 +49,66 @@ export const numpyCalls: ReadonlySet<string> = new Set([
 /** Modules whose functions and classes can run code, start programs or touch files and networks; all that is in them, but for {@link harmlessCalls}, is refused. */
 const dangerousModules: ReadonlySet<string> = new Set(
   (
-    '_io _operator _pickle _posixsubprocess _thread antigravity ast asyncio atexit bdb builtins cProfile cloudpickle codeop compileall copyreg ctypes dbm dill ' +
-    'distutils doctest ensurepip faulthandler fcntl ftplib functools gc httplib idlelib imaplib importlib inspect io joblib lib2to3 linecache logging marshal ' +
-    'mmap multiprocessing nt ntpath operator os pathlib pdb pickle pip pkgutil popen2 poplib posix posixpath pty py_compile pydoc random re runpy setuptools ' +
-    'shelve shutil smtplib socket socketserver sqlite3 ssl subprocess sys sysconfig tarfile telnetlib tempfile threading timeit tkinter unittest urllib uuid ' +
-    'venv webbrowser wsgiref xmlrpc zipfile zipimport'
+    '_aix_support _ctypes _frozen_importlib _frozen_importlib_external _imp _io _operator _osx_support _pickle _posixsubprocess _pyrepl _socket _sqlite3 ' +
+    '_thread _winapi aiohttp antigravity ast asyncio atexit bdb builtins bz2 cProfile cffi cgi cgitb cloudpickle codecs codeop compileall concurrent ' +
+    'contextlib copyreg ctypes curses dbm dill distutils doctest ensurepip faulthandler fcntl fileinput ftplib functools gc getpass glob gzip httplib ' +
+    'idlelib imaplib imp importlib inspect io itertools joblib jsonpickle lib2to3 linecache logging lzma marshal mmap msvcrt multiprocessing nntplib nt ' +
+    'ntpath operator os paramiko pathlib pdb pickle pip pkgutil popen2 poplib posix posixpath pty py_compile pydoc random re readline rlcompleter runpy ' +
+    'selectors setuptools shelve shutil smtpd smtplib socket socketserver sqlite3 ssl subprocess symtable sys sysconfig syslog tarfile telnetlib tempfile ' +
+    'termios thread threading timeit tkinter traceback tracemalloc tty turtle typing unittest urllib urllib2 uuid venv weakref webbrowser winreg wsgiref ' +
+    'xmlrpc yaml zipapp zipfile zipimport'
   ).split(' '),
 )
 
-/** The same inside packages whose other parts are harmless. */
+/** The same inside packages whose other parts are harmless, and in modules whose names people give to their own. */
 const dangerousParts: readonly string[] = [
+  'code.InteractiveConsole',
+  'code.InteractiveInterpreter',
+  'code.interact',
+  'numpy.ctypeslib',
+  'numpy.distutils',
   'numpy.f2py',
+  'numpy.lib.npyio',
   'numpy.load',
+  'numpy.memmap',
+  'numpy.save',
+  'numpy.savetxt',
   'numpy.testing',
+  'pandas.eval',
+  'pandas.read_pickle',
+  'profile.Profile',
+  'profile.run',
+  'torch._C',
+  'torch._dynamo',
+  'torch._inductor',
+  'torch._weights_only_unpickler',
+  'torch.classes',
+  'torch.compile',
+  'torch.distributed.rpc',
+  'torch.distributed.run',
+  'torch.from_file',
+  'torch.fx.experimental',
+  'torch.fx.graph_module._exec_with_source',
   'torch.hub',
   'torch.jit',
   'torch.load',
   'torch.multiprocessing',
+  'torch.ops',
   'torch.package',
+  'torch.save',
   'torch.serialization',
   'torch.storage._load_from_bytes',
+  'torch.testing',
+  'torch.utils.bottleneck',
+  'torch.utils.collect_env',
   'torch.utils.cpp_extension',
   'torch.utils.model_zoo',
+  'trace.Trace',
+  'types.CodeType',
+  'types.FunctionType',
+  'types.MethodType',
+  'types.ModuleType',
+  'types.new_class',
 ]
 
 /**

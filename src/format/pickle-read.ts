@@ -6,6 +6,7 @@ import { TorchkeepError, type ErrorCode } from './errors.js'
 import type { FormatFindingId } from './findings.js'
 import { opcodeNames, type OpcodeName } from './opcodes.js'
 import { equalKey, isHashable } from './python-keys.js'
+import { fetchedMemoEntries } from './pickle-scan.js'
 import { decodePythonUtf8 } from './python-text.js'
 import { OpaqueObject, Tuple } from './values.js'
 
@@ -85,7 +86,9 @@ export class PickleReader {
   readonly #stack: unknown[] = []
   #size = 0
   readonly #marks: number[] = []
+  /** Entries that are never fetched hold `true`, so that what they were can go. */
   readonly #memo: unknown[] = []
+  readonly #fetchedEntries: Uint8Array
   #memoSize = 0
   #floor = 0
   #opcodeAt = 0
@@ -98,6 +101,7 @@ export class PickleReader {
     this.keepFloats = options.keepFloats
     this.#label = options.label
     this.#opcodes = options.opcodes
+    this.#fetchedEntries = fetchedMemoEntries(bytes)
     this.#expansion = bytes.length * expansionFactor + expansionSlack
     this.#objectBytes = bytes.length * objectsFactor + objectsSlackBytes
   }
@@ -120,6 +124,13 @@ export class PickleReader {
     if (options.moreFollows !== true && this.position !== bytes.length)
       this.fail(`${bytes.length - this.position} bytes follow STOP`)
     return this.pop()
+  }
+
+  /** The stack split at its marks, outermost first: what is there when a broken pickle ends the reading. */
+  frames(): unknown[][] {
+    const floors = [0, ...this.#marks.slice(1), this.#floor]
+    const begins = this.#marks.length === 0 ? [0] : floors
+    return begins.map((begin, index) => this.#stack.slice(begin, begins[index + 1] ?? this.#size))
   }
 
   /** Names of the opcodes that occurred. */
@@ -207,7 +218,8 @@ export class PickleReader {
     if (index > this.bytes.length)
       this.fail(`a memo entry ${index} in a pickle of ${this.bytes.length} bytes`, 'pickle.limit')
     if (this.#memo[index] === undefined) this.#memoSize++
-    this.#memo[index] = this.top()
+    const value = this.top()
+    this.#memo[index] = ((this.#fetchedEntries[index >> 3] as number) & (1 << (index & 7))) === 0 ? true : value
   }
 
   /** MEMOIZE: the next entry. */
@@ -266,7 +278,7 @@ export class PickleReader {
 
   /** Adds entries to the dict on the top of the stack. */
   setItems(items: readonly unknown[]): void {
-    const target = entriesOf(this.top()) ?? this.fail('SETITEM on something that is no dict')
+    const target = this.topEntries()
     if (items.length % 2 !== 0) this.fail('a dict key without a value')
     for (let index = 0; index < items.length; index += 2) this.setItem(target, items[index], items[index + 1])
   }
@@ -279,15 +291,29 @@ export class PickleReader {
 
   /** The dict on the top of the stack, for SETITEM. */
   topEntries(): Map<unknown, unknown> {
-    return entriesOf(this.top()) ?? this.fail('SETITEM on something that is no dict')
+    const target = this.top()
+    if (target instanceof Map) return target
+    if (!(target instanceof OpaqueObject)) this.fail('SETITEM on something that is no dict')
+    this.#checkItems(target)
+    return (target.entries ??= new Map())
   }
 
   /** The list on the top of the stack, for APPEND. */
   topList(): unknown[] {
     const target = this.top()
-    if (target instanceof OpaqueObject) return (target.items ??= [])
+    if (target instanceof OpaqueObject) {
+      this.#checkItems(target)
+      return (target.items ??= [])
+    }
     if (!Array.isArray(target) || target instanceof Tuple) this.fail('APPEND on something that is no list')
     return target
+  }
+
+  /** Items come before the state in all that Python pickles. After it, they would be given to the `append` or `extend` that the state has put into the object. */
+  #checkItems({ className, state }: OpaqueObject): void {
+    if (state === undefined) return
+    const danger = `an object of ${className} gets items after its state, which Python would give to a method of the state`
+    this.fail(danger, 'pickle.unsafe_global', className)
   }
 
   /** Refuses what Python could not hash, and a key that Python takes for another one of the same container. */
@@ -314,10 +340,4 @@ export class PickleReader {
     if (name === undefined) this.fail(`0x${code.toString(16)} is no pickle opcode`)
     this.fail(`the opcode ${name}, which no checkpoint needs`, 'pickle.unsupported', name)
   }
-}
-
-/** The entries of a dict, or of an object whose class is unknown. */
-function entriesOf(target: unknown): Map<unknown, unknown> | undefined {
-  if (target instanceof Map) return target
-  return target instanceof OpaqueObject ? (target.entries ??= new Map()) : undefined
 }

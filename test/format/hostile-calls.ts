@@ -219,7 +219,7 @@ export const callers: readonly Caller[] = [
     title: 'NEWOBJ of functools.partial, called by REDUCE',
     protocol: 2,
     takes: 'anything',
-    culprits: ['functools.partial'],
+    culprits: ['functools.partial', 'functools.partial(...)'],
     opcodes: (gadget, marker) =>
       op.global('functools', 'partial') +
       op.mark +
@@ -253,24 +253,28 @@ export const callers: readonly Caller[] = [
     title: 'BUILD through __setstate__',
     protocol: 2,
     takes: 'one str',
+    culprits: ['argparse.Namespace'],
     opcodes: (gadget, marker) => withMethod('__setstate__', gadget) + command(gadget, marker) + op.build,
   },
   {
     title: 'APPEND through append',
     protocol: 2,
     takes: 'one str',
+    culprits: ['argparse.Namespace'],
     opcodes: (gadget, marker) => withMethod('append', gadget) + command(gadget, marker) + op.append,
   },
   {
     title: 'APPENDS through append',
     protocol: 2,
     takes: 'one str',
+    culprits: ['argparse.Namespace'],
     opcodes: (gadget, marker) => withMethod('append', gadget) + op.mark + command(gadget, marker) + op.appends,
   },
   {
     title: 'ADDITEMS through add',
     protocol: 4,
     takes: 'one str',
+    culprits: ['argparse.Namespace'],
     opcodes: (gadget, marker) => withMethod('add', gadget) + op.mark + command(gadget, marker) + '\x90',
   },
   {

@@ -103,12 +103,12 @@ const dormantNames = `
   asyncio.unix_events._UnixSubprocessTransport._start asyncio.run
   builtins.getattr builtins.setattr builtins.delattr builtins.compile builtins.__import__ builtins.globals builtins.locals builtins.vars builtins.breakpoint builtins.input
   builtins.map builtins.filter builtins.print builtins.exit builtins.quit builtins.help builtins.__build_class__ builtins.type builtins.super
-  __builtin__.apply __builtin__.execfile __builtin__.reduce __builtin__.getattr __builtin__.__import__ __builtin__.file __builtin__.reload __builtin__.input __builtin__.compile
+  __builtin__.apply __builtin__.execfile __builtin__.getattr __builtin__.__import__ __builtin__.file __builtin__.reload __builtin__.input __builtin__.compile
   runpy.run_path runpy.run_module runpy._run_module_code runpy._run_module_as_main
   pip.main pip._internal.main pip._internal.cli.main.main ensurepip._run_pip venv.create setuptools.setup distutils.core.run_setup distutils.file_util.write_file
   importlib.import_module importlib.__import__ importlib.reload importlib.util.spec_from_file_location importlib._bootstrap._load imp.load_source imp.load_dynamic
   zipimport.zipimporter pkgutil.resolve_name pkgutil.get_loader pydoc.locate site.addsitedir site.execsitecustomize
-  functools.partial functools.reduce functools.partialmethod operator.attrgetter operator.itemgetter operator.methodcaller operator.call itertools.starmap itertools.accumulate
+  functools.reduce functools.partialmethod operator.attrgetter operator.itemgetter operator.methodcaller operator.call itertools.starmap itertools.accumulate
   types.CodeType types.FunctionType types.MethodType types.ModuleType types.new_class types.coroutine new.function new.code
   marshal.loads marshal.load pickle.load pickle.Unpickler shelve.open dill.loads dill.load dill._dill._load_type cloudpickle.loads joblib.load jsonpickle.decode yaml.load yaml.unsafe_load
   code.interact code.InteractiveInterpreter code.InteractiveConsole codeop.compile_command pdb.run pdb.runeval pdb.Pdb bdb.Bdb.run bdb.run trace.Trace.run trace.Trace.runctx profile.Profile.run
@@ -147,6 +147,6 @@ const dormantNames = `
 /** Every gadget. */
 export const gadgets: readonly Gadget[] = [...liveGadgets, ...dormantNames.map(dormant)]
 
-/** The name under which the reader reports a gadget: Python 2's builtins under their modern name. */
+/** The name under which the reader reports a gadget: in Python 3's terms, as Python's own unpickler maps it. */
 export const reportedName = ({ module, name }: Gadget): string =>
   `${module === '__builtin__' ? 'builtins' : module}.${name}`
