@@ -41,8 +41,8 @@ export function listLines(listed: readonly ListedCheckpoint[], metrics?: readonl
       text: verdictText,
       style: (text, { structure }) => (structure === 'ok' ? style.good(text) : style.bad(text)),
     },
-    { title: 'title', text: ({ title }) => title },
-    { title: 'tags', text: ({ tags }) => tags.join(', ') || null },
+    { title: 'title', text: ({ title }) => title ?? '' },
+    { title: 'tags', text: ({ tags }) => tags.join(', ') },
   ])
 }
 

@@ -49,7 +49,8 @@ export function sortCheckpoints(listed: readonly ListedCheckpoint[], by: string,
     if (Number.isNaN(left) || Number.isNaN(right)) {
       if (Number.isNaN(left) !== Number.isNaN(right)) return Number.isNaN(left) ? 1 : -1
     } else if (left !== right) return sign * (left < right ? -1 : 1)
-    return sign * ((a.phase ?? 0) - (b.phase ?? 0) || byName(a.name, b.name))
+    const phases = by === 'name' ? 0 : (a.phase ?? 0) - (b.phase ?? 0)
+    return sign * (phases || byName(a.name, b.name))
   })
 }
 
