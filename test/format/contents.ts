@@ -13,8 +13,16 @@ import { listTensors } from '../../src/format/walk.js'
 /** Tensors of more elements than this are described without their bytes (a stride of 0 makes them of any size). */
 const maxElements = 1 << 20
 
+/** What a file holds. */
+export interface Contents {
+  /** All of it; equal texts mean equal contents. */
+  readonly text: string
+  /** Ids and messages of the findings. */
+  readonly findings: ReadonlySet<string>
+}
+
 /** Reads everything and checks every CRC-32; failures reject as the reader's do. */
-export async function contentsOf(path: string, options: ReadOptions = {}): Promise<string> {
+export async function contentsOf(path: string, options: ReadOptions = {}): Promise<Contents> {
   const file = await readTorchFile(path, options)
   await verifyStorages(file)
   const bytes: string[] = []
@@ -25,7 +33,10 @@ export async function contentsOf(path: string, options: ReadOptions = {}): Promi
   const { identity, ...facts } = file
   void identity
   const everything = { depth: Infinity, maxArrayLength: Infinity, maxStringLength: Infinity, breakLength: Infinity }
-  return `${inspect(facts, everything).replace(state, '')}\n${bytes.join('\n')}`
+  return {
+    text: `${inspect(facts, everything).replace(state, '')}\n${bytes.join('\n')}`,
+    findings: new Set(file.findings.map(({ id, message }) => `${id}: ${message}`)),
+  }
 }
 
 /** Which state of which file the bytes are taken from is no part of what it holds. */
