@@ -1,9 +1,11 @@
 /** Whether the labels of a checkpoint (best, epoch, phase, loss) agree with its history and its name. A label may lie without a byte being damaged: the older system wrote the last weights under the best one's loss. */
 import { basename } from 'node:path'
 import type { Finding } from '../format/findings.js'
+import { configFromTensors } from './dta-model.js'
 import { finding, type FindingId } from './findings.js'
 import { exactRowOf, numberOf, rowOf } from './metrics.js'
 import { historyOf, type TopLevel } from './migrations.js'
+import { stateTensors } from './tensor-roles.js'
 
 /** Relative difference that rounding to float32 explains. */
 const tolerance = 1e-6
@@ -16,6 +18,7 @@ export function checkLabels(checkpoint: TopLevel, path: string): Finding<Finding
   checkLoss(checkpoint, say)
   if (checkpoint.get('is_best') === true) checkBest(checkpoint, say)
   checkName(checkpoint, basename(path), say)
+  checkConfig(checkpoint, say)
   return found
 }
 
@@ -97,6 +100,18 @@ function checkBest(checkpoint: TopLevel, say: Say): void {
     'is_best',
     `is_best is true with a validation loss of ${show(own)}, but epoch ${least.epoch} had ${show(least.loss)}`,
   )
+}
+
+/** The configuration of the older system's models against their tensors. */
+function checkConfig(checkpoint: TopLevel, say: Say): void {
+  const config = checkpoint.get('config')
+  for (const [path, told] of configFromTensors(stateTensors(checkpoint))) {
+    let claimed: unknown = config
+    for (const key of path.split('.')) claimed = claimed instanceof Map ? claimed.get(key) : undefined
+    const value = numberOf(claimed) ?? claimed
+    if (value === undefined || value === told) continue
+    say('config', `config.${path} is ${String(value)}, but the tensors are those of ${String(told)}`)
+  }
 }
 
 function checkName(checkpoint: TopLevel, name: string, say: Say): void {

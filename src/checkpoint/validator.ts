@@ -9,6 +9,7 @@ import { checkKeys } from './check-keys.js'
 import { checkLabels } from './check-labels.js'
 import { checkOptimizer } from './check-optimizer.js'
 import { checkViews } from './check-tensors.js'
+import { compatibilityOf, type Compatibility, type CompatibilityTarget } from './compatibility.js'
 import { finding, type FindingId } from './findings.js'
 import type { CheckpointKind } from './kind.js'
 import type { Layout } from './layouts.js'
@@ -22,6 +23,8 @@ export interface ValidateOptions {
   level?: 'structure' | 'full'
   /** Whether warnings make a file invalid too. False unless told. */
   strict?: boolean
+  /** What the checkpoint should fit: a configuration or another checkpoint. Not asked unless told. */
+  target?: CompatibilityTarget
   /** Called while the bytes are read. */
   progress?: (doneBytes: number, totalBytes: number) => void
   /** Stops with ERR_ABORTED. */
@@ -48,6 +51,8 @@ export interface ValidationReport {
     numParameters: number | null
     configKeys: string[]
   }
+  /** Whether it fits `target`; null without one, or where the file could not be read. It does not change `valid`. */
+  compatibility: Compatibility | null
   fileInfo: { sizeBytes: number; sizeMb: number }
 }
 
@@ -82,8 +87,18 @@ export class CheckpointValidator {
       errors,
       warnings,
       metadata: metadataOf(checkpoint),
+      compatibility:
+        checkpoint === undefined || options.target === undefined ? null : compatibilityOf(checkpoint, options.target),
       fileInfo: { sizeBytes, sizeMb: sizeBytes / (1 << 20) },
     }
+  }
+
+  /** Whether a checkpoint in the current form (`normalizeCheckpoint`) fits a configuration or another checkpoint. */
+  static validateModelCompatibility(
+    checkpoint: Pick<NormalizedCheckpoint, 'value'>,
+    target: CompatibilityTarget,
+  ): Compatibility {
+    return compatibilityOf(checkpoint, target)
   }
 }
 
