@@ -1,6 +1,6 @@
 /** Tells by its first bytes what a file is: which container to read, or which other format to name in the refusal. */
 import type { ByteSource } from './byte-source.js'
-import { fault, unsupported } from './fault.js'
+import { fault } from './fault.js'
 import type { FormatFindingId } from './findings.js'
 
 /** What the first bytes of a file that is read can be. */
@@ -105,11 +105,17 @@ function foreignFormat(head: Buffer): { name: string; suggestions?: string[] } |
 /** Names zip archives that hold no checkpoint. */
 export function refuseZip(path: string, names: readonly string[]): never {
   const found = names.slice(0, 5).join(', ')
+  const foreign = (what: string) =>
+    fault(
+      path,
+      { finding: 'file.unrecognized', code: 'ERR_CHECKPOINT_UNSUPPORTED' },
+      `this is ${what} (found ${found})`,
+    )
   if (names.length > 0 && names.every((name) => name.endsWith('.npy')))
-    return unsupported(path, null, `this is a zip archive of numpy arrays (.npz), no checkpoint of PyTorch: ${found}`)
-  return fault(
-    path,
-    { finding: 'record.missing', subject: 'data.pkl' },
-    `the record data.pkl is missing (found ${found})`,
-  )
+    return foreign('a zip archive of numpy arrays (.npz), no checkpoint of PyTorch')
+  if (names.includes('serialized_exported_program.json'))
+    return foreign('an archive of torch.export from before PyTorch 2.8, which is not read')
+  if (names.includes('config.json') && names.includes('model.weights.h5')) return foreign('a model of Keras (.keras)')
+  const finding = 'record.missing'
+  return fault(path, { finding, subject: 'data.pkl' }, `the record data.pkl is missing (found ${found})`)
 }

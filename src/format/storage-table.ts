@@ -119,11 +119,14 @@ export interface ZipStorages {
   records: ReadonlyMap<string, ZipRecord>
   /** The folder of the storages' records: `data/`, or `constants/` in TorchScript. */
   folder: string
+  /** Where the archive begins in the file, if it is a part of one; 0 unless told. */
+  beginBytes?: number
 }
 
 /** The storages that are records of a zip archive. */
 export function zipStorages(zip: ZipStorages): StorageTable {
-  const idPrefix = storageIdPrefix(zip.path, zip.identity)
+  const begin = zip.beginBytes ?? 0
+  const idPrefix = storageIdPrefix(zip.path, zip.identity) + (begin === 0 ? '' : `${begin}:`)
   return new StorageTable(({ key, dtype, sizeBytes, location }, reader: PickleReader) => {
     const recordName = zip.folder + key
     const record = zip.records.get(recordName)

@@ -5,7 +5,6 @@ import { fault, quoted, unsupported } from './fault.js'
 import type { ByteOrder } from './tensor-record.js'
 import { storageId, warnUnused, zipStorages } from './storage-table.js'
 import { PickleSession, protectionOf, type ReadSettings, type TorchFile } from './torch-file.js'
-import { walk } from './walk.js'
 import { readRecord, refuseCompressed, type ZipArchive } from './zip-read.js'
 
 const smallRecordBytes = 1 << 16
@@ -25,9 +24,9 @@ export async function readTorchZip(
   const byteOrder = await readContainerFacts(source, archive)
   const pickle = await requiredRecord(source, archive, 'data.pkl', settings.maxPickleBytes)
   const path = resolve(source.path)
-  const storages = zipStorages({ path, identity: source.identity, byteOrder, records, folder: 'data/' })
+  const { identity, beginBytes } = source
+  const storages = zipStorages({ path, identity, byteOrder, records, folder: 'data/', beginBytes })
   const value = session.read(pickle, 'record data.pkl', (id, reader) => storages.get(storageId(id, 5, reader), reader))
-  walk(value, () => true)
   session.findings.push(...warnUnused(records.keys(), (name) => smallRecords.has(name) || isUsed(name, storages)))
   const isCpp = wroteCpp(archive, session.globals)
   return {

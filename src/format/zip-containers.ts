@@ -3,15 +3,30 @@
  * So an archive that could pass for two of them is always judged as the first, which is what Python would load.
  */
 import type { ByteSource } from './byte-source.js'
+import { readPt2 } from './pt2.js'
 import { refuseZip } from './recognize.js'
 import { PickleSession, type ReadSettings, type TorchFile } from './torch-file.js'
+import { readTorchScript } from './torchscript.js'
 import { readTorchZip } from './torch-zip.js'
-import { readZipArchive } from './zip-read.js'
+import { readZipArchive, type ZipArchive } from './zip-read.js'
 
 /** Reads a zip archive of PyTorch. */
 export async function readZip(source: ByteSource, settings: ReadSettings): Promise<TorchFile> {
   const session = new PickleSession(source.path, settings)
   const archive = await readZipArchive(source, session.findings, settings.structure)
-  if (archive.records.has('data.pkl')) return readTorchZip(source, archive, settings, session)
-  return refuseZip(source.path, [...archive.records.keys()])
+  return readZipRecords(source, archive, settings, session)
+}
+
+/** Reads an archive whose records are known. */
+export async function readZipRecords(
+  source: ByteSource,
+  archive: ZipArchive,
+  settings: ReadSettings,
+  session: PickleSession,
+): Promise<TorchFile> {
+  const { records } = archive
+  if (records.has('constants.pkl')) return readTorchScript(source, archive, settings, session)
+  if (records.has('data.pkl')) return readTorchZip(source, archive, settings, session)
+  if (records.has('archive_format')) return readPt2(source, archive, settings, session)
+  return refuseZip(source.path, [...records.keys()])
 }
