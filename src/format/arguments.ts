@@ -36,6 +36,11 @@ export class CallArguments {
     this.#reader.charge(count)
   }
 
+  /** Accounts for the memory of a new object; see {@link PickleReader.allocate}. */
+  allocate(sizeBytes: number): void {
+    this.#reader.allocate(sizeBytes)
+  }
+
   at(index: number): unknown {
     return this.values[index]
   }

@@ -15,7 +15,6 @@ import { storageId, storageIdPrefix, StorageTable, type StorageId } from './stor
 import { StorageRecord, type FileRange } from './tensor-record.js'
 import { noPersistentIds, PickleSession, type ReadSettings, type TorchFile } from './torch-file.js'
 import { PythonGlobal, Tuple } from './values.js'
-import { walk } from './walk.js'
 
 const magicNumber = 0x1950a86a20f9469cfc6cn
 const protocolVersion = 1001
@@ -33,7 +32,6 @@ export async function readLegacy(source: ByteSource, settings: ReadSettings): Pr
   const storages = new LegacyStorages(source)
   const pickle = await stream.next('the object')
   const value = session.read(pickle, 'the object', (id, reader) => storages.load(id, reader))
-  walk(value, () => true)
   const keys = readKeys(path, await plain('the list of storages'), storages)
   await storages.locate(keys, stream.position, settings.structure)
   if (storages.hasUntyped) {

@@ -128,8 +128,7 @@ export class PickleReader {
 
   /** The stack split at its marks, outermost first: what is there when a broken pickle ends the reading. */
   frames(): unknown[][] {
-    const floors = [0, ...this.#marks.slice(1), this.#floor]
-    const begins = this.#marks.length === 0 ? [0] : floors
+    const begins = this.#marks.length === 0 ? [0] : [...this.#marks, this.#floor]
     return begins.map((begin, index) => this.#stack.slice(begin, begins[index + 1] ?? this.#size))
   }
 

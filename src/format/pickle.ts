@@ -1,9 +1,11 @@
 /** Reads one pickle of a PyTorch file, whichever container it is in: torch.save's zip and stream files, TorchScript archives, metadata of distributed checkpoints. */
+import { TorchkeepError } from './errors.js'
 import { formatFinding, type Finding, type FormatFindingId } from './findings.js'
 import { weightsOnlyOpcodes } from './opcodes.js'
 import { pickleOpcodes } from './pickle-opcodes.js'
 import { PickleReader, type PickleHooks } from './pickle-read.js'
 import { TorchHooks } from './rebuild.js'
+import { walk } from './walk.js'
 
 /** How {@link readPickle} reads. */
 export interface ReadPickleOptions {
@@ -27,6 +29,10 @@ export interface ReadPickleOptions {
   forTorchLoad?: boolean
   /** Whether bytes after STOP are allowed, as in a file that is a sequence of pickles. False unless told. */
   moreFollows?: boolean
+  /**
+   * Makes a value of what was complete where the pickle breaks off, for salvage: gets the stack split at its marks, outermost first. Without it, the failure is thrown.
+   */
+  salvage?: (frames: readonly (readonly unknown[])[], failure: TorchkeepError) => unknown
 }
 
 /** What {@link readPickle} gives. */
@@ -53,12 +59,26 @@ export function readPickle(bytes: Buffer, options: ReadPickleOptions): PickleCon
     hooks,
     keepFloats: options.keepFloats ?? false,
   })
-  const value = reader.load({ moreFollows: options.moreFollows ?? false })
+  const value = load(reader, options)
+  walk(
+    value,
+    () => true,
+    (reason) => reader.fail(reason, 'pickle.limit'),
+  ) // code that looks at the value may recurse
   const findings = [...hooks.findings(), ...textFindings(reader)]
   if (options.forTorchLoad !== false) findings.push(...opcodeFindings(reader))
   const forOthers = (id: FormatFindingId) => options.forTorchLoad === false && id === 'pickle.weights_only'
   options.findings.push(...findings.filter(({ id }) => !forOthers(id)))
   return { value, consumedBytes: reader.position }
+}
+
+function load(reader: PickleReader, { moreFollows = false, salvage }: ReadPickleOptions): unknown {
+  try {
+    return reader.load({ moreFollows })
+  } catch (error) {
+    if (salvage === undefined || !(error instanceof TorchkeepError)) throw error
+    return salvage(reader.frames(), error)
+  }
 }
 
 function opcodeFindings(reader: PickleReader): Finding<FormatFindingId>[] {

@@ -1,10 +1,9 @@
 /** The functions that rebuild tensors in a torch pickle, as descriptions whose views were checked against their storages. Source: `torch/_utils.py` (2.13). */
-import type { CallArguments } from './arguments.js';
+import type { CallArguments } from './arguments.js'
 import { describe } from './arguments.js'
-import { dtypes } from './dtypes.js'
+import { dtypes, type DTypeName } from './dtypes.js'
 import type { PickleReader } from './pickle-read.js'
 import {
-  coveredBytes,
   elementCount,
   isTensorRecord,
   MetaTensorRecord,
@@ -13,7 +12,6 @@ import {
   SparseTensorRecord,
   StorageRecord,
   TensorRecord,
-  type TensorFacts,
 } from './tensor-record.js'
 import { OpaqueObject, PythonGlobal, Tuple } from './values.js'
 
@@ -45,40 +43,33 @@ export const tensorRebuilders: ReadonlyMap<string, Rebuild> = new Map([
 
 /** A tensor over the arguments storage, offset, size, stride. */
 export function viewOf(args: CallArguments): TensorRecord {
-  return checkedTensor(args, typedView(args))
+  return viewed(args, typedStorageDType(args), false, null)
 }
 
-/** Storage, offset, size, stride over a typed storage. */
-function typedView(args: CallArguments): TensorFacts {
-  const storage = args.storage(0)
-  if (storage.dtype === null) return args.fail('an untyped storage without a dtype')
-  return { storage, dtype: storage.dtype, storageOffset: args.size(1), sizes: args.sizes(2), strides: args.sizes(3) }
+function typedStorageDType(args: CallArguments): DTypeName {
+  return args.storage(0).dtype ?? args.fail('an untyped storage without a dtype')
 }
 
 function rebuildTensorV2(args: CallArguments): TensorRecord {
   const count = args.count(6, 7)
-  const view = typedView(args)
   args.map(5)
-  return checkedTensor(args, { ...view, requiresGrad: args.bool(4), ...(count === 7 ? flagsOf(args, 6) : {}) })
+  return viewed(args, typedStorageDType(args), args.bool(4), count === 7 ? flagsOf(args, 6) : null)
 }
 
 function rebuildTensorV3(args: CallArguments): TensorRecord {
   const count = args.count(7, 8)
-  const dtype = args.dtype(6)
   args.map(5)
-  const view = {
-    storage: args.storage(0),
-    dtype,
-    storageOffset: args.size(1),
-    sizes: args.sizes(2),
-    strides: args.sizes(3),
-  }
-  return checkedTensor(args, { ...view, requiresGrad: args.bool(4), ...(count === 8 ? flagsOf(args, 7) : {}) })
+  return viewed(args, args.dtype(6), args.bool(4), count === 8 ? flagsOf(args, 7) : null)
+}
+
+interface Flags {
+  conj: boolean
+  neg: boolean
 }
 
 /** The tensor's extra metadata: the conjugate and negative bits, nothing else exists in 2.13. */
-function flagsOf(args: CallArguments, index: number): { conj: boolean; neg: boolean } {
-  if (args.at(index) === null) return { conj: false, neg: false }
+function flagsOf(args: CallArguments, index: number): Flags | null {
+  if (args.at(index) === null) return null
   const flags = args.map(index)
   for (const [name, value] of flags) {
     if ((name !== 'conj' && name !== 'neg') || typeof value !== 'boolean')
@@ -87,32 +78,61 @@ function flagsOf(args: CallArguments, index: number): { conj: boolean; neg: bool
   return { conj: flags.get('conj') === true, neg: flags.get('neg') === true }
 }
 
-/** A tensor whose view lies inside its storage. */
-function checkedTensor(args: CallArguments, facts: TensorFacts): TensorRecord {
-  const { storage, dtype, sizes, strides, storageOffset = 0 } = facts
+/** Bytes that a description takes. */
+const recordBytes = 250
+
+/** A tensor over the arguments storage, offset, size, stride, whose view lies inside its storage. */
+function viewed(args: CallArguments, dtype: DTypeName, requiresGrad: boolean, flags: Flags | null): TensorRecord {
+  const tensor = new TensorRecord({
+    storage: args.storage(0),
+    dtype,
+    storageOffset: args.size(1),
+    sizes: args.sizes(2),
+    strides: args.sizes(3),
+    requiresGrad,
+    isParameter: false,
+    conj: flags !== null && flags.conj,
+    neg: flags !== null && flags.neg,
+    attributes: null,
+    className: null,
+  })
+  args.allocate(recordBytes)
+  checkView(args, tensor)
+  return tensor
+}
+
+function checkView(args: CallArguments, { storage, dtype, sizes, strides, storageOffset }: TensorRecord): void {
   if (sizes.length !== strides.length)
     args.fail(`${sizes.length} sizes and ${strides.length} strides`, 'tensor.malformed')
-  const [, end] = coveredBytes({ dtype, sizes, strides, storageOffset })
-  if (!Number.isSafeInteger(elementCount(sizes) * 16) || !Number.isSafeInteger(end)) {
+  const endBytes = viewEndBytes({ dtype, sizes, strides, storageOffset })
+  if (!Number.isSafeInteger(elementCount(sizes) * 16) || !Number.isSafeInteger(endBytes)) {
     args.fail(`a tensor of sizes [${shortList(sizes)}] is beyond any memory`, 'tensor.malformed')
   }
-  if (end > storage.sizeBytes) {
+  if (endBytes > storage.sizeBytes) {
     args.fail(
       `a ${dtype} tensor of sizes [${shortList(sizes)}], strides [${shortList(strides)}] and offset ${storageOffset} needs ` +
-        `${end} bytes of storage, there are ${storage.sizeBytes}`,
+        `${endBytes} bytes of storage, there are ${storage.sizeBytes}`,
       'storage.too_small',
       storage.recordName ?? storage.id,
     )
   }
-  return new TensorRecord(overRoot(facts))
 }
 
-/** A tensor over a part of another storage is one over that storage, so that aliases stay aliases. */
-function overRoot(facts: TensorFacts): TensorFacts {
-  const { storage, dtype, storageOffset = 0 } = facts
-  if (storage.viewOf === null) return facts
-  const { storage: root, offsetBytes } = storage.viewOf
-  return { ...facts, storage: root, storageOffset: storageOffset + offsetBytes / dtypes[dtype].itemSizeBytes }
+/** Where the last byte that the view touches ends; 0 for an empty tensor. */
+function viewEndBytes(view: {
+  dtype: DTypeName
+  sizes: readonly number[]
+  strides: readonly number[]
+  storageOffset: number
+}): number {
+  let last = view.storageOffset
+  for (let dimension = 0; dimension < view.sizes.length; dimension++) {
+    const size = view.sizes[dimension] as number
+    if (size === 0) return 0
+    last += (size - 1) * (view.strides[dimension] as number)
+  }
+  const { itemSizeBytes, elementsPerByte } = dtypes[view.dtype]
+  return Math.ceil(((last + 1) * itemSizeBytes) / elementsPerByte)
 }
 
 const shortList = (values: readonly number[]) => values.slice(0, 16).join(', ') + (values.length > 16 ? ', ...' : '')
@@ -163,7 +183,7 @@ function rebuildFromType(args: CallArguments, reader: PickleReader): TensorRecor
 function rebuildQuantized(args: CallArguments): QuantizedTensorRecord {
   args.count(7)
   args.map(6)
-  const integers = checkedTensor(args, { ...typedView(args), requiresGrad: args.bool(5) })
+  const integers = viewed(args, typedStorageDType(args), args.bool(5), null)
   const parameters = args.tuple(4)
   const scheme = parameters.at(0)
   if (!(scheme instanceof PythonGlobal)) return args.fail(`${describe(scheme)} instead of a quantization scheme`)

@@ -55,13 +55,16 @@ export function collectTensors<Source>(value: unknown, describe: DescribeTensor<
       records.set(part, part)
       addTensor(spans, part, path)
     }
-    if (record instanceof TensorRecord && record.attributes !== null)
-      walk(record.attributes, visit, 'ERR_INVALID_ARGUMENT')
+    if (record instanceof TensorRecord && record.attributes !== null) walk(record.attributes, visit, refuseDepth)
     return false
   }
-  walk(value, visit, 'ERR_INVALID_ARGUMENT')
+  walk(value, visit, refuseDepth)
   for (const span of spans.values()) alignBegin(span)
   return { records, spans }
+}
+
+function refuseDepth(reason: string): never {
+  throw new TorchkeepError('ERR_INVALID_ARGUMENT', `cannot save: ${reason}`)
 }
 
 function addTensor<Source>(

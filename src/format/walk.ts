@@ -1,5 +1,5 @@
 /** Walks a tree of Python values once per object, without recursion, so that neither cycles nor depth nor shared parts can hurt. */
-import { TorchkeepError, type ErrorCode } from './errors.js'
+import { TorchkeepError } from './errors.js'
 import {
   ChunkedTensorRecord,
   isTensorRecord,
@@ -9,7 +9,7 @@ import {
   TensorRecord,
   type AnyTensorRecord,
 } from './tensor-record.js'
-import { NumpyArray, OpaqueObject, OrderedDict } from './values.js'
+import { DefaultDict, NumpyArray, OpaqueObject, OrderedDict } from './values.js'
 
 /**
  * Deepest nesting that is read or written. CPython's own pickler gives up below this depth, so no file that Python saved comes near it, while code that
@@ -30,77 +30,91 @@ export function formatPath(path: ValuePath): string {
 /**
  * Calls `visit` for every object below and including `root`, parents first, in the order of the containers.
  * @returns nothing; `visit` returning false keeps the walk out of that object.
- * @throws TorchkeepError with the code `tooDeep` for nesting beyond {@link maxDepth}.
+ * `refuse` raises the error for nesting beyond {@link maxDepth}: ERR_CHECKPOINT_UNSAFE unless told.
  */
 export function walk(
   root: unknown,
   visit: (value: object, path: ValuePath) => boolean,
-  tooDeep: ErrorCode = 'ERR_CHECKPOINT_UNSAFE',
+  refuse: (reason: string) => never = refuseFile,
 ): void {
   if (!isObject(root)) return
   const seen = new Set<object>([root])
   const path: unknown[] = []
-  const open: Iterator<readonly [unknown, unknown]>[] = []
-  if (visit(root, path)) open.push(children(root))
-  while (open.length > 0) {
-    const next = open[open.length - 1]?.next()
-    if (next === undefined || next.done === true) {
+  const open: Children[] = []
+  if (visit(root, path)) open.push(new Children(root))
+  for (let last = open.at(-1); last !== undefined; last = open.at(-1)) {
+    const value = last.values[last.next]
+    if (value === undefined) {
       open.pop()
       path.pop()
       continue
     }
-    const [key, value] = next.value
-    if (!isObject(value) || seen.has(value)) continue
+    const key = last.keys[last.next++]
+    if (seen.has(value)) continue
     seen.add(value)
     path.push(key)
-    if (open.length >= maxDepth) {
-      throw new TorchkeepError(
-        tooDeep,
-        `values are nested deeper than ${maxDepth} levels at ${formatPath(path.slice(0, 4))}...`,
-      )
-    }
-    if (visit(value, path)) open.push(children(value))
+    if (open.length >= maxDepth)
+      refuse(`values are nested deeper than ${maxDepth} levels at ${formatPath(path.slice(0, 4))}...`)
+    if (visit(value, path)) open.push(new Children(value))
     else path.pop()
   }
 }
 
+function refuseFile(reason: string): never {
+  throw new TorchkeepError('ERR_CHECKPOINT_UNSAFE', reason, { finding: 'pickle.limit' })
+}
+
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
 
-function* children(parent: object): Generator<readonly [unknown, unknown]> {
-  if (parent instanceof Map) {
-    for (const [key, value] of parent) {
-      if (isObject(key)) yield ['(key)', key]
-      yield [key, value]
-    }
-    if (parent instanceof OrderedDict && parent.attributes !== null) yield ['(attributes)', parent.attributes]
-  } else if (Array.isArray(parent)) {
-    yield* parent.entries()
-  } else if (parent instanceof Set) {
-    let index = 0
-    for (const value of parent) yield [index++, value]
-  } else if (isTensorRecord(parent)) {
-    yield* tensorChildren(parent)
-  } else if (parent instanceof OpaqueObject) {
-    yield* opaqueChildren(parent)
-  } else if (parent instanceof NumpyArray) {
-    if (parent.objects !== null) yield* parent.objects.entries()
-  } else if (isPlainObject(parent)) {
-    yield* Object.entries(parent)
+/** The objects that an object holds, each with its key, and which comes next. */
+class Children {
+  readonly keys: unknown[] = []
+  readonly values: object[] = []
+  next = 0
+
+  constructor(parent: object) {
+    if (parent instanceof Map) {
+      this.#addMap(parent)
+      if (parent instanceof OrderedDict) this.#add('(attributes)', parent.attributes)
+      if (parent instanceof DefaultDict) this.#add('(factory)', parent.factory)
+    } else if (Array.isArray(parent)) this.#addAll(parent)
+    else if (parent instanceof Set) this.#addAll([...(parent as Set<unknown>)])
+    else if (isTensorRecord(parent)) this.#addTensor(parent)
+    else if (parent instanceof OpaqueObject) this.#addOpaque(parent)
+    else if (parent instanceof NumpyArray) this.#addAll(parent.objects ?? [])
+    else if (isPlainObject(parent)) for (const [key, value] of Object.entries(parent)) this.#add(key, value)
   }
-}
 
-function* opaqueChildren(parent: OpaqueObject): Generator<readonly [unknown, unknown]> {
-  yield* parent.args.entries()
-  yield ['(keywords)', parent.keywordArgs]
-  if (parent.state instanceof Map) yield* parent.state
-  else yield ['(state)', parent.state]
-  yield ['(items)', parent.items]
-  if (parent.entries !== null) yield* parent.entries
-}
+  #add(key: unknown, value: unknown): void {
+    if (!isObject(value)) return
+    this.keys.push(key)
+    this.values.push(value)
+  }
 
-function* tensorChildren(record: AnyTensorRecord): Generator<readonly [unknown, unknown]> {
-  if (record instanceof TensorRecord && record.attributes !== null) yield ['(attributes)', record.attributes]
-  for (const part of strided(record)) if (part !== record) yield ['(part)', part]
+  #addAll(items: readonly unknown[]): void {
+    for (let index = 0; index < items.length; index++) this.#add(index, items[index])
+  }
+
+  #addMap(entries: ReadonlyMap<unknown, unknown>): void {
+    for (const [key, value] of entries) {
+      this.#add('(key)', key)
+      this.#add(key, value)
+    }
+  }
+
+  #addTensor(record: AnyTensorRecord): void {
+    if (!(record instanceof TensorRecord)) for (const part of strided(record)) this.#add('(part)', part)
+    else if (record.attributes !== null) this.#add('(attributes)', record.attributes)
+  }
+
+  #addOpaque({ args, keywordArgs, state, items, entries }: OpaqueObject): void {
+    this.#addAll(args)
+    this.#add('(keywords)', keywordArgs)
+    if (state instanceof Map) this.#addMap(state)
+    else this.#add('(state)', state)
+    this.#add('(items)', items)
+    if (entries !== null) this.#addMap(entries)
+  }
 }
 
 /** The strided tensors that a tensor description consists of. */

@@ -1,7 +1,7 @@
 /** Pickles of every protocol that Python's own pickler wrote, value by value against Python. */
 import assert from 'node:assert/strict'
 import { readPickle } from '../../src/format/pickle.js'
-import { findPickleEnd } from '../../src/format/pickle-end.js'
+import { findPickleEnd } from '../../src/format/pickle-scan.js'
 import type { Finding, FormatFindingId } from '../../src/format/index.js'
 import { needPython, runPython } from '../python.js'
 import { describeValue, pythonDescribe } from './format-describe.js'
