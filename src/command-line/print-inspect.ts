@@ -214,9 +214,9 @@ export function tensorLines(tensors: readonly InspectedTensor[]): string[] {
   ]
 }
 
-const sharedText = (names: readonly string[]): string | null =>
+const sharedText = (names: readonly string[]): string =>
   names.length === 0
-    ? null
+    ? ''
     : names.length <= 2
       ? names.join(', ')
       : `${names.slice(0, 2).join(', ')} and ${names.length - 2} more`
