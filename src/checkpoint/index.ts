@@ -46,6 +46,7 @@ export type { TensorStatistics } from './inspect-statistics.js'
 export type { InspectedTensor } from './inspect-tensors.js'
 export type { TreeNode } from './inspect-tree.js'
 export { bestOf, defaultMode, findBestCheckpoint, type BestCheckpoint, type BestOptions } from './best.js'
+export { cleanCheckpoints, type CleanupOptions, type CleanupResult } from './cleanup.js'
 export { readHistory, type HistoryRow, type RunHistory } from './history.js'
 export {
   compareCheckpoints,

@@ -182,7 +182,7 @@ function chooseAlone(file: RetentionFile, policy: RetentionPolicy, runHasValid: 
   if (excluded !== null) return excluded
   if (file.verdict === 'invalid') {
     if (policy.invalid !== true)
-      return stay(file, 'invalid-not-asked', `invalid, but only valid ones are sorted out: ${file.reason}`)
+      return stay(file, 'invalid-not-asked', `invalid, which this policy leaves alone: ${file.reason}`)
     if (file.recoverable && !runHasValid)
       return stay(file, 'last-hope', `invalid, but can be recovered, and nothing of this run is valid: ${file.reason}`)
     return go(file, 'invalid', `invalid: ${file.reason}`)
@@ -229,7 +229,7 @@ function keepBest({ count, metric, mode }: KeepBest): KeepingRule {
       return {
         rule,
         keeps: rank <= count,
-        words: `number ${rank} of ${order.length} by ${metric} (${Number(score.toPrecision(6))}), of which ${count} stay`,
+        words: `number ${rank} of ${order.length} by ${metric} (${Number(score.toPrecision(6))}); keeping ${count}`,
       }
     })
   }
@@ -242,7 +242,7 @@ function keepLast(count: number): KeepingRule {
       return {
         rule: 'keep-last',
         keeps: rank <= count,
-        words: `number ${rank} of ${run.length} from the newest, of which ${count} stay`,
+        words: `number ${rank} of ${run.length} from the newest; keeping ${count}`,
       }
     })
 }

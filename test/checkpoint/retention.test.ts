@@ -145,7 +145,7 @@ describe('retention.plan', () => {
     )
     assert.equal(
       choices[1]?.reason,
-      'number 4 of 4 by val_loss (0.5), of which 1 stay; number 3 of 4 from the newest, of which 2 stay',
+      'number 4 of 4 by val_loss (0.5); keeping 1; number 3 of 4 from the newest; keeping 2',
     )
   })
 
