@@ -1,7 +1,7 @@
 /** Takes pickles one after the other from a file that is a sequence of them: where each ends is told by its opcodes. */
 import type { ByteSource } from './byte-source.js'
 import { fault, tooMuch } from './fault.js'
-import { findPickleEnd } from './pickle-end.js'
+import { findPickleEnd } from './pickle-scan.js'
 
 /** How much is read at first; most pickles of a sequence are smaller. */
 const firstBytes = 4 << 10

@@ -1,5 +1,5 @@
 /** What calls in a pickle give that are no tensors and no numpy values: containers, bytes, devices, layouts. Nothing is called: each name has its own few lines. */
-import type { CallArguments } from './arguments.js';
+import type { CallArguments } from './arguments.js'
 import { describe } from './arguments.js'
 import { harmlessCalls } from './foreign-globals.js'
 import { encodeLatin1 } from './numpy.js'

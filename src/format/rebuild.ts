@@ -9,7 +9,7 @@ import { buildTensor, legacyTensorRebuilder } from './rebuild-legacy.js'
 import { tensorRebuilders } from './rebuild-tensors.js'
 import { valueRebuilders } from './rebuild-values.js'
 import { TensorRecord } from './tensor-record.js'
-import type { Tuple } from './values.js';
+import type { Tuple } from './values.js'
 import { NumpyArray, NumpyDType, OpaqueObject, OrderedDict, PythonGlobal, TorchDType } from './values.js'
 
 /** How {@link TorchHooks} judges. */
