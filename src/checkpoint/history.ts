@@ -184,14 +184,17 @@ function rowsFrom(history: readonly unknown[], numberIn: (value: unknown) => num
   return history.map((row) => {
     const entries: (readonly [unknown, unknown])[] = row instanceof Map ? [...row] : Object.entries(objectOf(row))
     const numbers = new Map(entries.map(([name, value]) => [String(name), numberIn(value)]))
-    const epoch = numbers.get('epoch') ?? before + 1
+    const epoch = finite(numbers.get('epoch')) ?? before + 1
     before = epoch
     const metrics: Record<string, number> = {}
     for (const [name, value] of numbers)
       if (value !== null && name !== 'epoch' && name !== 'phase') metrics[name] = value
-    return { epoch, phase: numbers.get('phase') ?? null, metrics }
+    return { epoch, phase: finite(numbers.get('phase')), metrics }
   })
 }
+
+const finite = (value: number | null | undefined): number | null =>
+  value !== undefined && Number.isFinite(value) ? value : null
 
 /** Adds what a later source says: its rows replace those of the same epochs, and what lies after its last one was rolled back. */
 function joined(before: Row[], { rows }: Source): Row[] {
