@@ -67,3 +67,4 @@ export { readMetadata, type CheckpointMetadata, type LibraryVersions } from './m
 export { architectureOf, type ModuleNode, type ModuleTensor } from './architecture.js'
 export { compatibilityOf, type Compatibility, type CompatibilityTarget } from './compatibility.js'
 export { validateAll, type UnreadableFile, type ValidateAllOptions, type ValidationRun } from './validate-all.js'
+export { tagCheckpoint, type TagChanges, type TagResult } from './tag.js'

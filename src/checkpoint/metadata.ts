@@ -15,7 +15,7 @@ export interface LibraryVersions {
 }
 
 /**
- * What a checkpoint says about itself. Title, description, tags, the moment, the model's type and the libraries lie under `metadata` in the file; epoch, phase, loss and version are the labels at its top level,
+ * What a checkpoint says about itself. Title, description, tags, the model's type and the libraries lie under `metadata` in the file; version, timestamp, epoch, phase and loss are the labels at its top level,
  * kept once, so that they cannot contradict themselves. The hash is computed from the `config` in the file and the size is the file's.
  */
 export interface CheckpointMetadata {
@@ -56,7 +56,7 @@ export function metadataOf(file: TorchFile, sizeBytes: number): CheckpointMetada
   const text = (key: string): string | null => textOf(metadata.get(key))
   return {
     version,
-    createdAt: text('created_at') ?? momentOf(value.get('timestamp')) ?? momentOf(value.get('export_timestamp')),
+    createdAt: momentOf(value.get('timestamp')) ?? momentOf(value.get('export_timestamp')),
     modelType: text('model_type') ?? modelTypeOf(value),
     configHash: value.has('config') ? configHash(value.get('config')) : null,
     fileSizeMb: sizeBytes / 2 ** 20,
@@ -75,17 +75,14 @@ export function metadataOf(file: TorchFile, sizeBytes: number): CheckpointMetada
   }
 }
 
-/** `metadata` of the file, else `enhanced_metadata` of version "2.0"; of safetensors `__metadata__`, whose values are all texts. */
+/** `metadata` of the file, over `enhanced_metadata` of version "2.0"; of safetensors `__metadata__`, whose values are all texts. */
 function metadataDict(file: TorchFile, value: TopLevel): TopLevel {
   const { metadata } = file.details
   if (file.container === 'safetensors' && typeof metadata === 'object' && metadata !== null) {
     return new Map<unknown, unknown>(Object.entries(metadata))
   }
-  for (const key of ['metadata', 'enhanced_metadata']) {
-    const dict = value.get(key)
-    if (dict instanceof Map) return dict as TopLevel
-  }
-  return new Map()
+  const parts = [value.get('enhanced_metadata'), value.get('metadata')]
+  return new Map(parts.flatMap((dict) => (dict instanceof Map ? [...(dict as TopLevel)] : [])))
 }
 
 const textOf = (value: unknown): string | null => (typeof value === 'string' ? value : null)

@@ -122,12 +122,16 @@ export interface ModelGraph {
   eval: string
 }
 
+/** What the file says about itself, besides its labels (version, timestamp, epoch, phase, loss), which are kept once. `CheckpointMetadata` shows both. */
 export interface Metadata {
   title: string
   description: string
   tags: readonly string[]
-  /** SHA-256 of `config` and `training_config` as canonical JSON, in hex. */
+  /** `configHash` of `config`. Readers compute it anew: in files of Torchkeep 0.1 it was over the training configuration too. */
   configHash: string
+  /** Class of the model; absent in files of Torchkeep 0.1, as is the next one. */
+  modelType?: string
+  nodeVersion?: string
   torchkeepVersion: string
   libtorchVersion: string
 }
@@ -241,6 +245,8 @@ const checkpointField = record<Checkpoint>({
       description: ['description', text],
       tags: ['tags', names],
       configHash: ['config_hash', text],
+      modelType: ['model_type', text, 'optional'],
+      nodeVersion: ['node_version', text, 'optional'],
       torchkeepVersion: ['torchkeep_version', text],
       libtorchVersion: ['libtorch_version', text],
     }),

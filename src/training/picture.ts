@@ -35,6 +35,6 @@ export function takePicture(
     dataPosition: state.dataPosition(),
     phaseState: phase.state,
     modelGraph: phase.graph,
-    metadata: runMetadata(config, trainingConfig),
+    metadata: runMetadata(model, config),
   }
 }

@@ -2,6 +2,8 @@
 import { getRngState, type Module, setRngState, Tensor } from '../../lib/index.js'
 import { findCheckpoint } from '../checkpoint/layout.js'
 import { decodeCheckpoint, type Checkpoint } from '../checkpoint/schema.js'
+import { compareTrees, type ValueDifference } from '../checkpoint/compare-values.js'
+import { canonicalJson, configHash, decidingConfig } from '../checkpoint/config-hash.js'
 import { differences, type Plain } from '../checkpoint/fields.js'
 import type { TrainingConfig } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
@@ -20,19 +22,20 @@ export interface Restored {
 }
 
 /**
- * Reads the checkpoint that `wanted` means (`latest`, `best` or a path) and refuses one of another configuration.
+ * Reads the checkpoint that `wanted` means (`latest`, `best` or a path) and refuses one of another training configuration, or of another model.
  *
- * @param accepted parts of the training configuration that may differ: `phases[1].lr`, or `phases` for all of them.
+ * @param accepted parts of the training configuration that may differ: `phases[1].lr`, or `phases` for all of them; parts of the model's configuration as `config.width`, or `config`.
  * @throws TorchkeepError `ERR_CHECKPOINT_MISSING`, `ERR_CHECKPOINT_INCOMPATIBLE`, and what reading the file throws.
  */
 export async function readCheckpoint(
   folder: string,
   wanted: string,
-  config: TrainingConfig,
+  { modelConfig, trainingConfig: config }: { modelConfig: Plain; trainingConfig: TrainingConfig },
   accepted: readonly string[],
 ): Promise<Restored> {
   const path = await findCheckpoint(folder, wanted)
   const checkpoint = decodeCheckpoint<Tensor>(await load(path), path)
+  checkModelConfig(path, checkpoint.config, modelConfig, accepted)
   const changes = differences(checkpoint.trainingConfig as unknown as Plain, config as unknown as Plain)
   const refused = changes.filter((change) => !accepted.some((part) => isWithin(change, part)))
   if (refused.length > 0) {
@@ -49,6 +52,31 @@ export async function readCheckpoint(
   checkPlace(path, checkpoint, config)
   return { path, checkpoint, changes }
 }
+
+/**
+ * Refuses a configuration of another model: one whose hash differs. The hash of the file's configuration is computed anew and not taken from its metadata, since Torchkeep 0.1 stored one that was over the training
+ * configuration too.
+ */
+function checkModelConfig(path: string, saved: Plain, now: Plain, accepted: readonly string[]): void {
+  if (configHash(saved) === configHash(now)) return
+  if (accepted.includes('config')) return
+  const { differences: found } = compareTrees(decidingConfig(saved), decidingConfig(now), {}, 'config')
+  const refused = found.filter(({ path: place }) => !accepted.some((part) => isWithin(place, part)))
+  if (refused.length === 0) return
+  const text = ({ path: place, before, after }: ValueDifference): string =>
+    `${place}: ${valueText(before)} -> ${valueText(after)}`
+  throw new TorchkeepError(
+    'ERR_CHECKPOINT_INCOMPATIBLE',
+    `${path} was made with the configuration of another model; from the checkpoint to now: ${refused.map(text).join(', ')}`,
+    {
+      suggestions: [
+        `pass accept: [${refused.map(({ path: place }) => `'${place}'`).join(', ')}] to go on all the same`,
+      ],
+    },
+  )
+}
+
+const valueText = (value: Plain | undefined): string => (value === undefined ? '(absent)' : canonicalJson(value))
 
 /** Refuses a place in the run that the configuration does not have: phases were taken away. */
 function checkPlace(path: string, { trainingState }: Checkpoint<Tensor>, { phases }: TrainingConfig): void {

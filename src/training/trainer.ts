@@ -32,7 +32,7 @@ export interface TrainerOptions {
 export interface TrainOptions {
   /** `latest`, `best` or a path: goes on from that checkpoint. Without it the run starts anew. */
   resumeFrom?: 'latest' | 'best' | (string & {})
-  /** Paths of the training configuration that may differ from the checkpoint's, such as `phases[1].epochs`. */
+  /** Paths of the training configuration that may differ from the checkpoint's, such as `phases[1].epochs`, and of the model's, such as `config.width`. */
   accept?: readonly string[]
   /** Ends the run after the current step with a durable checkpoint; `train` then rejects with `ERR_ABORTED`. */
   signal?: AbortSignal
@@ -164,7 +164,8 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
       emit: (name, ...event) => void (this as EventEmitter).emit(name, ...event),
     })
     if (options.resumeFrom !== undefined) {
-      run.restore(await readCheckpoint(checkpoints.folder, options.resumeFrom, trainingConfig, options.accept ?? []))
+      const configs = { modelConfig: this.#config, trainingConfig }
+      run.restore(await readCheckpoint(checkpoints.folder, options.resumeFrom, configs, options.accept ?? []))
     }
     await checkpoints.prepare()
     try {

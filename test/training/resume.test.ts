@@ -4,11 +4,15 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DataLoader, Generator, manualSeed, randint, randn, TensorDataset } from '../../lib/index.js'
+import type { Plain } from '../../src/checkpoint/fields.js'
 import type { Phase } from '../../src/checkpoint/training-config.js'
 import { latestBestPath, latestPath } from '../../src/checkpoint/layout.js'
 import { decodeCheckpoint } from '../../src/checkpoint/schema.js'
 import type { TorchkeepError } from '../../src/format/errors.js'
+import { readTorchFile, writePlan } from '../../src/format/index.js'
+import { planWithKey } from '../../src/format/replace-key.js'
 import { load } from '../../src/serialization.js'
+import { ProgressiveTrainer } from '../../src/training/trainer.js'
 import { assertSameBits, prepare, trainingConfig } from './fixture.js'
 
 describe('resume', function () {
@@ -153,6 +157,41 @@ describe('resume', function () {
         rates,
       )
     }
+  })
+
+  it('refuses the configuration of another model with what differs, unless it is accepted', async () => {
+    const withConfig = (name: string, config: Plain) => {
+      const { model, trainLoader, valLoader } = prepare(join(folder, name))
+      const trainer = new ProgressiveTrainer(model, config, trainingConfig, {
+        checkpointDir: join(folder, name),
+        threads: 1,
+      })
+      return (resumeFrom: string, accept: string[] = []) =>
+        trainer.train(trainLoader, valLoader, { resumeFrom, accept })
+    }
+    const resumeWider = withConfig('wider', { width: 8, seed: 1, head: { out: 3 } })
+    await assert.rejects(resumeWider(whole), {
+      code: 'ERR_CHECKPOINT_INCOMPATIBLE',
+      message:
+        /another model; from the checkpoint to now: config\.width: 4 -> 8, config\.head: \(absent\) -> \{"out":3\}$/,
+      suggestions: ["pass accept: ['config.width', 'config.head'] to go on all the same"],
+    })
+    await assert.rejects(resumeWider(whole, ['config.width']), { message: /now: config\.head/ })
+    assert.equal((await resumeWider(whole, ['config.width', 'config.head'])).totalSteps, 12)
+    assert.equal((await resumeWider(whole, ['config'])).totalSteps, 12)
+    const resumeRenamed = withConfig('renamed', { width: 4, learningRate: 0.5, batch_size: 9, verbose: true })
+    assert.equal((await resumeRenamed(whole)).totalSteps, 12, 'rates and batch sizes are no part of the model')
+  })
+
+  it('goes on from files of Torchkeep 0.1, whose hash was another and which say less about themselves', async () => {
+    const file = await readTorchFile(whole, { keepFloats: true })
+    const older = new Map((file.value as Map<string, Map<unknown, unknown>>).get('metadata'))
+    older.set('config_hash', '0'.repeat(64))
+    for (const key of ['model_type', 'node_version']) assert.ok(older.delete(key), key)
+    const path = join(folder, 'older.pth')
+    await writePlan(path, await planWithKey(file, 'metadata', older))
+    const run = prepare(join(folder, 'older'))
+    assert.equal((await run.trainer.train(run.trainLoader, run.valLoader, { resumeFrom: path })).totalSteps, 12)
   })
 
   it('begins the best anew when another value is monitored', async () => {
