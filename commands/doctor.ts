@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand, exitCodes } from '../src/command-line/base-command.js'
-import { examine, type Finding } from '../src/doctor/index.js'
+import type { Finding } from '../src/doctor/index.js'
 
 export default class Doctor extends BaseCommand {
   static override summary = 'Say what is there, what is missing and how to mend it.'
@@ -24,6 +24,7 @@ export default class Doctor extends BaseCommand {
 
   async run(): Promise<{ ok: boolean; findings: Finding[] }> {
     const { flags } = await this.parse(Doctor)
+    const { examine } = await import('../src/doctor/index.js')
     const findings = await examine({ selfTest: flags['self-test'] })
     for (const { check, status, message, mend } of findings) {
       this.log(`${status.padEnd(5)} ${check.padEnd(15)} ${message}`)

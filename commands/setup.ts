@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core'
 import { BaseCommand } from '../src/command-line/base-command.js'
-import { setup, type SetupResult } from '../src/libtorch/index.js'
+import type { SetupResult } from '../src/libtorch/index.js'
 
 export default class Setup extends BaseCommand {
   static override summary = 'Get LibTorch and build the addon for it.'
@@ -43,6 +43,7 @@ export default class Setup extends BaseCommand {
     const { flags } = await this.parse(Setup)
     if (flags.cache !== undefined) process.env['TORCHKEEP_CACHE'] = flags.cache
     const variant = flags.variant ?? (flags.cache === undefined ? undefined : 'auto')
+    const { setup } = await import('../src/libtorch/index.js')
     const result = await setup({
       ...(variant !== undefined && { variant }),
       ...(flags.version !== undefined && { version: flags.version }),

@@ -4,8 +4,8 @@ import { distance } from 'fastest-levenshtein'
 /** Up to `most` of the names that are close to what was typed, the closest first. Case does not count as a difference. */
 export function nearNames(typed: string, names: Iterable<string>, most = 3): string[] {
   const wanted = typed.toLowerCase()
-  // A third of the letters may be wrong, at least one: `lits` is `list`, `latset.pth` is `latest.pth`, `x` is nothing.
-  const limit = Math.max(1, Math.ceil(wanted.length / 3))
+  // Two letters that changed places are two edits: `lits` is `list`. Of long names a quarter may be wrong.
+  const limit = wanted.length < 4 ? 1 : Math.max(2, Math.floor(wanted.length / 4))
   return [...new Set(names)]
     .map((name) => ({ name, distance: closeness(wanted, name.toLowerCase()) }))
     .filter(({ distance }) => distance <= limit)
