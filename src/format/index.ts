@@ -22,6 +22,7 @@ export {
 export { numpyValues } from './numpy-values.js'
 export { dtypes, isDTypeName, type DTypeName, type TypedArray } from './dtypes.js'
 export {
+  ChunkedTensorRecord,
   contiguousStrides,
   elementCount,
   isTensorRecord,
@@ -33,6 +34,7 @@ export {
   TensorRecord,
   tensorFromBytes,
   type AnyTensorRecord,
+  type ByteOrder,
   type ByteOrigin,
   type FileIdentity,
   type FileRange,

@@ -1,5 +1,5 @@
 /** Summarises the graph of a torch.export model (`models/model.json`) as plain JSON, for people who ask what a file holds. */
-import { JsonFields } from './json-fields.js'
+import type { JsonFields } from './json-fields.js'
 import type { JsonValue } from './json-text.js'
 import { dtypeOfCode } from './pt2-payloads.js'
 

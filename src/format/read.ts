@@ -1,11 +1,15 @@
 /** Reads torch files of every container: the value with its tensors described, in constant memory. Bytes are read when somebody asks for them. */
+import { access } from 'node:fs/promises'
+import { join } from 'node:path'
 import { ByteSource } from './byte-source.js'
-import { fault } from './fault.js'
+import { readDistributed } from './distributed.js'
+import { TorchkeepError } from './errors.js'
 import { readLegacy } from './legacy.js'
 import { recognize } from './recognize.js'
 import { readSafetensors } from './safetensors.js'
-import { readSettings, type ReadOptions, type TorchFile } from './torch-file.js'
+import { readSharded } from './sharded.js'
 import { readTar } from './tar.js'
+import { readSettings, type ReadOptions, type TorchFile } from './torch-file.js'
 import { readZip } from './zip-containers.js'
 
 export type { Container, ReadOptions, TorchFile } from './torch-file.js'
@@ -20,8 +24,10 @@ export type { Container, ReadOptions, TorchFile } from './torch-file.js'
 export async function readTorchFile(path: string, options: ReadOptions = {}): Promise<TorchFile> {
   const settings = readSettings(options)
   const source = await ByteSource.openUnlessFolder(path)
-  if (source === undefined)
-    return fault(path, { finding: 'file.unrecognized', code: 'ERR_CHECKPOINT_UNREADABLE' }, 'is a folder')
+  if (source === undefined) {
+    await requireMetadata(path)
+    return readDistributed(path, settings)
+  }
   try {
     switch (await recognize(source)) {
       case 'zip':
@@ -32,10 +38,27 @@ export async function readTorchFile(path: string, options: ReadOptions = {}): Pr
         return await readLegacy(source, settings)
       case 'tar':
         return await readTar(source, settings)
-      default:
-        return fault(path, { finding: 'file.unrecognized', code: 'ERR_CHECKPOINT_UNSUPPORTED' }, 'not read yet')
+      case 'json':
+        return await readSharded(source, settings, readShard)
     }
   } finally {
     await source.close()
   }
+}
+
+/** A shard is a file of tensors: no folder, and no index of other shards, so that reading ends. */
+async function readShard(path: string, settings: ReadOptions): Promise<TorchFile> {
+  return ByteSource.with(path, async (source) => {
+    const format = await recognize(source)
+    if (format !== 'json') return readTorchFile(path, settings)
+    const details = { finding: 'shard.tensor', subject: path } as const
+    throw new TorchkeepError('ERR_CHECKPOINT_CORRUPT', `${path}: a shard that is an index of shards itself`, details)
+  })
+}
+
+async function requireMetadata(folder: string): Promise<void> {
+  await access(join(folder, '.metadata')).catch((cause: unknown) => {
+    const reason = 'it is a folder without the .metadata of a torch.distributed.checkpoint, expected a file'
+    throw new TorchkeepError('ERR_CHECKPOINT_UNREADABLE', `cannot read ${folder}: ${reason}`, { cause })
+  })
 }

@@ -102,20 +102,19 @@ function foreignFormat(head: Buffer): { name: string; suggestions?: string[] } |
   return undefined
 }
 
-/** Names zip archives that hold no checkpoint. */
-export function refuseZip(path: string, names: readonly string[]): never {
-  const found = names.slice(0, 5).join(', ')
-  const foreign = (what: string) =>
+/** Refuses zip archives that are known to be something else. */
+export function refuseForeignZip(path: string, names: readonly string[]): void {
+  const foreign = (what: string) => {
+    const found = names.slice(0, 5).join(', ')
     fault(
       path,
       { finding: 'file.unrecognized', code: 'ERR_CHECKPOINT_UNSUPPORTED' },
       `this is ${what} (found ${found})`,
     )
+  }
   if (names.length > 0 && names.every((name) => name.endsWith('.npy')))
-    return foreign('a zip archive of numpy arrays (.npz), no checkpoint of PyTorch')
+    foreign('a zip archive of numpy arrays (.npz), no checkpoint of PyTorch')
   if (names.includes('serialized_exported_program.json'))
-    return foreign('an archive of torch.export from before PyTorch 2.8, which is not read')
-  if (names.includes('config.json') && names.includes('model.weights.h5')) return foreign('a model of Keras (.keras)')
-  const finding = 'record.missing'
-  return fault(path, { finding, subject: 'data.pkl' }, `the record data.pkl is missing (found ${found})`)
+    foreign('an archive of torch.export from before PyTorch 2.8, which is not read')
+  if (names.includes('config.json') && names.includes('model.weights.h5')) foreign('a model of Keras (.keras)')
 }

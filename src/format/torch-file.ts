@@ -87,12 +87,23 @@ export function readSettings(options: ReadOptions): ReadSettings {
 export class PickleSession {
   readonly globals = new Set<string>()
   readonly findings: Finding<FormatFindingId>[] = []
+  readonly #added = new Set<string>()
   readonly #path: string
   readonly #settings: ReadSettings
 
   constructor(path: string, settings: ReadSettings) {
     this.#path = path
     this.#settings = settings
+  }
+
+  /** Takes over what was gathered of a part of the file; what is said of many parts alike is said once. */
+  add({ globals, findings }: PickleSession): void {
+    for (const name of globals) this.globals.add(name)
+    for (const finding of findings) {
+      const key = `${finding.id}\n${finding.subject ?? ''}\n${finding.message}`
+      if (!this.#added.has(key)) this.findings.push(finding)
+      this.#added.add(key)
+    }
   }
 
   /** @param name of the record or part that the pickle is. */

@@ -3,8 +3,9 @@
  * So an archive that could pass for two of them is always judged as the first, which is what Python would load.
  */
 import type { ByteSource } from './byte-source.js'
+import { fault } from './fault.js'
 import { readPt2 } from './pt2.js'
-import { refuseZip } from './recognize.js'
+import { refuseForeignZip } from './recognize.js'
 import { PickleSession, type ReadSettings, type TorchFile } from './torch-file.js'
 import { readTorchScript } from './torchscript.js'
 import { readTorchZip } from './torch-zip.js'
@@ -28,5 +29,9 @@ export async function readZipRecords(
   if (records.has('constants.pkl')) return readTorchScript(source, archive, settings, session)
   if (records.has('data.pkl')) return readTorchZip(source, archive, settings, session)
   if (records.has('archive_format')) return readPt2(source, archive, settings, session)
-  return refuseZip(source.path, [...records.keys()])
+  const names = [...records.keys()]
+  refuseForeignZip(source.path, names)
+  const found = names.slice(0, 5).join(', ')
+  const missing = { finding: 'record.missing', subject: 'data.pkl' } as const
+  return fault(source.path, missing, `the record data.pkl is missing (found ${found})`)
 }

@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib'
 import type { ByteSource } from './byte-source.js'
 import { fault, quoted, tooMuch } from './fault.js'
 import { formatFinding, type Finding, type FormatFindingId } from './findings.js'
-import { refuseZip } from './recognize.js'
+import { refuseForeignZip } from './recognize.js'
 import { checkHeldRecord, checkLocalHeader, checkRecord, hex } from './zip-headers.js'
 import { corruptZip, parseCentralDirectory, readEndRecords, type CentralEntry } from './zip-records.js'
 
@@ -129,8 +129,10 @@ function checkNames(path: string, entries: readonly CentralEntry[]): string {
   const first = entries[0]?.name ?? corruptZip(path, 'the zip archive is empty')
   const topFolder = first.slice(0, Math.max(first.indexOf('/'), 0))
   if (topFolder === '') {
-    const names = entries.map(({ name }) => name)
-    if (!names.includes('data.pkl')) refuseZip(path, names)
+    refuseForeignZip(
+      path,
+      entries.map(({ name }) => name),
+    )
     corruptZip(path, `record ${first} is in no top folder`, 'zip.structure', first)
   }
   const prefix = `${topFolder}/`

@@ -152,7 +152,7 @@ describe('format: reading', () => {
         const file = await readTorchFile(path)
         assert.deepEqual(
           file.findings.map(({ id, message }) => `${id}: ${message}`),
-          ['record.unused: no tensor refers to the record data/0'],
+          ['record.unused: nothing refers to the record data/0'],
         )
         assert.deepEqual(file.globals, ['collections.OrderedDict'])
       },
