@@ -1,0 +1,336 @@
+/**
+ * Finds the records of a broken zip archive of torch's kind: from the front, header by header, with the central directory as a second witness where it is left. Memory stays
+ * constant whatever the size of the file; bytes of records are only read where nothing tells their size.
+ */
+import type { ByteSource } from './byte-source.js'
+import {
+  descriptorAt,
+  isPlausibleName,
+  matchDescriptor,
+  parseDirectoryClaim,
+  peek,
+  readLocalClaim,
+  signatureAt,
+  signatures,
+  type DirectoryClaim,
+  type LocalClaim,
+} from './salvage-headers.js'
+
+/** One record as found. */
+export interface SalvagedRecord {
+  /** Name without the top folder, such as `data/0`. */
+  readonly name: string
+  readonly topFolder: string
+  readonly headerOffset: number
+  /** Where its data begins in the file. */
+  readonly offsetBytes: number
+  /** Bytes of its data that are there. */
+  readonly sizeBytes: number
+  /** Whether the file ends, or something else begins, before its data does. */
+  readonly isCut: boolean
+  /** Different CRC-32s that the file states for it: none where its writer computed none, two where a statement is damaged. */
+  readonly statedCrcs: readonly number[]
+  /** Compression method of zip. */
+  readonly method: number
+  /** Which archive of the file it belongs to: several copies may follow one another. */
+  readonly archive: number
+}
+
+/** A stretch of the file that belongs to no record. */
+export interface Gap {
+  readonly offsetBytes: number
+  readonly sizeBytes: number
+}
+
+/** What the walk needs to know beforehand. */
+export interface WalkOptions {
+  /** What is left of the central directory, by header offset. */
+  directory: ReadonlyMap<number, DirectoryClaim>
+  /** Size of a record by its name, where something else (the pickle) tells. Asked when the walk comes to the record. */
+  sizeOf: (name: string) => number | undefined
+  /** Gathers what belongs to no record. */
+  gaps: Gap[]
+}
+
+const deflate = 8
+const scanBytes = 1 << 20
+/** Room that a structure needs to be judged where the scan finds its signature. */
+const overlapBytes = 64
+
+/** Yields the records in the order of their places. The caller may read a record before it asks for the next one. */
+export async function* walkRecords(source: ByteSource, options: WalkOptions): AsyncGenerator<SalvagedRecord> {
+  const walk = new Walk(source, options)
+  for (let record = await walk.next(); record !== null; record = await walk.next()) yield record
+}
+
+class Walk {
+  #position = 0
+  #topFolder: string | null = null
+  #archive = 0
+  #inArchive = false
+  readonly #source: ByteSource
+  readonly #options: WalkOptions
+  /** Header offsets of the directory, ascending. */
+  readonly #known: readonly number[]
+
+  constructor(source: ByteSource, options: WalkOptions) {
+    this.#source = source
+    this.#options = options
+    this.#known = [...options.directory.keys()].sort((left, right) => left - right)
+  }
+
+  async next(): Promise<SalvagedRecord | null> {
+    while (this.#position < this.#source.sizeBytes) {
+      const claim = this.#options.directory.get(this.#position)
+      const topFolder = this.#topFolder ?? topOf(claim?.fullName)
+      const header = await readLocalClaim(this.#source, this.#position, { topFolder })
+      if (header !== null || claim !== undefined) {
+        const record = await this.#record(header, claim)
+        if (record !== null) return record
+      }
+      if (!(await this.#passStructure())) await this.#passGap()
+    }
+    return null
+  }
+
+  /** The record whose header is at the position; moves behind it. */
+  async #record(header: LocalClaim | null, claim: DirectoryClaim | undefined): Promise<SalvagedRecord | null> {
+    const fullName = this.#fullName(header, claim)
+    if (fullName === undefined) return null
+    const headerOffset = this.#position
+    const [topFolder, name] = splitName(fullName)
+    const extent = await this.#extent(header, claim, name, this.#topFolder ?? topFolder)
+    if (extent === null) return null
+    if (isPlausibleName(fullName)) this.#topFolder ??= topFolder
+    this.#inArchive = true
+    this.#position = Math.max(extent.next, headerOffset + 1)
+    const crcs = [extent.crc32, claim?.crc32 ?? 0, header?.isSound === true ? header.crc32 : 0]
+    const methods = [claim, header].flatMap((witness) =>
+      witness === null || witness === undefined ? [] : [witness.method],
+    )
+    return {
+      name,
+      topFolder,
+      headerOffset,
+      offsetBytes: extent.offsetBytes,
+      sizeBytes: extent.sizeBytes,
+      isCut: extent.isCut,
+      statedCrcs: [...new Set(crcs)].filter((crc) => crc !== 0),
+      // PyTorch stores, and deflates the code of TorchScript: where the witnesses disagree, nothing is deflated.
+      method: methods.every((method) => method === deflate) ? deflate : 0,
+      archive: this.#archive,
+    }
+  }
+
+  /** Of two names that differ one is damaged: the one that another record has, or that nobody knows. */
+  #fullName(header: LocalClaim | null, claim: DirectoryClaim | undefined): string | undefined {
+    if (claim === undefined || header === null || claim.fullName === header.fullName)
+      return claim?.fullName ?? header?.fullName
+    const timesListed = (name: string) =>
+      [...this.#options.directory.values()].filter(({ fullName }) => fullName === name).length
+    if (timesListed(claim.fullName) > 1) return header.fullName
+    if (timesListed(header.fullName) > 0) return claim.fullName
+    const isKnown = (name: string) => this.#options.sizeOf(splitName(name)[1]) !== undefined
+    return isKnown(header.fullName) && !isKnown(claim.fullName) ? header.fullName : claim.fullName
+  }
+
+  /** Where a record's data begins and ends, by as many witnesses as there are: best of all a descriptor that agrees. */
+  async #extent(
+    header: LocalClaim | null,
+    claim: DirectoryClaim | undefined,
+    name: string,
+    topFolder: string,
+  ): Promise<Extent | null> {
+    const stored = header?.storedBytes === 0 ? undefined : header?.storedBytes
+    const sizes = unique([claim?.storedBytes, stored, this.#options.sizeOf(name)])
+    const byHeader = header?.dataOffsets ?? []
+    const begins = unique([...byHeader, ...this.#beginsByDirectory(claim)])
+    const pairs = begins.flatMap((begin) => sizes.map((size) => ({ begin, size })))
+    for (const { begin, size } of pairs) {
+      const descriptor =
+        begin + size > this.#source.sizeBytes ? null : await descriptorAt(this.#source, begin + size, size)
+      if (descriptor !== null)
+        return {
+          offsetBytes: begin,
+          sizeBytes: size,
+          isCut: false,
+          crc32: descriptor.crc32,
+          next: begin + size + descriptor.length,
+        }
+    }
+    for (const { begin, size } of pairs) {
+      if (header !== null && !byHeader.includes(begin)) continue
+      const end = await this.#boundary(begin + size, size)
+      if (end !== null) return { offsetBytes: begin, sizeBytes: size, isCut: false, ...end }
+    }
+    const [begin] = begins
+    if (begin === undefined || begin > this.#source.sizeBytes) return null
+    return this.#scannedExtent(begin, topFolder, sizes)
+  }
+
+  /** An extent that nothing but the bytes themselves can tell. */
+  async #scannedExtent(begin: number, topFolder: string, sizes: readonly number[]): Promise<Extent> {
+    const [size] = sizes
+    const found = await this.#scanForEnd(begin, topFolder, sizes)
+    if (found !== null && (found.isSure || size === undefined)) return { offsetBytes: begin, ...found }
+    const limit = found === null ? this.#source.sizeBytes : begin + found.sizeBytes
+    const there = Math.min(size ?? Infinity, limit - begin)
+    const isCut = size === undefined || there < size
+    return { offsetBytes: begin, sizeBytes: there, isCut, crc32: 0, next: found?.next ?? begin + there }
+  }
+
+  /** Where the directory puts the data: right before the descriptor that is right before the next header. */
+  #beginsByDirectory(claim: DirectoryClaim | undefined): number[] {
+    if (claim === undefined) return []
+    const next = this.#known.find((offset) => offset > claim.headerOffset)
+    const aligned = Math.ceil((claim.headerOffset + 34 + Buffer.byteLength(claim.fullName)) / 64) * 64
+    if (next === undefined) return [aligned]
+    const length =
+      claim.storedBytes === 0 ? 0 : claim.storedBytes >= 0xffffffff || claim.headerOffset >= 0xffffffff ? 24 : 16
+    return [next - length - claim.storedBytes, aligned].filter((begin) => begin > claim.headerOffset)
+  }
+
+  /** Whether a record may end at `end`, although no descriptor agrees: another header or the directory follows. Null where nothing speaks for it. */
+  async #boundary(end: number, sizeBytes: number): Promise<{ crc32: number; next: number } | null> {
+    for (const length of sizeBytes === 0 ? [0] : [0, 16, 24]) {
+      const signature = await signatureAt(this.#source, end + length)
+      const isNext = signature === signatures.local || signature === signatures.central
+      if (!isNext && !this.#options.directory.has(end + length)) continue
+      const crc32 = length === 0 ? 0 : (await peek(this.#source, end, 8)).readUInt32LE(4)
+      return { crc32, next: end + length }
+    }
+    return null
+  }
+
+  /**
+   * Reads on from where a record's data begins until its end shows: a descriptor whose size agrees (sure), or else the next header of the same archive.
+   * Headers of other archives are passed over: a record may itself hold an archive.
+   */
+  async #scanForEnd(begin: number, topFolder: string, expected: readonly number[]) {
+    for await (const { signature, bytes, offset } of this.#signaturesFrom(begin)) {
+      const size = offset - begin
+      if (signature === signatures.descriptor) {
+        const match = matchDescriptor(bytes, size)
+        if (match !== null)
+          return { sizeBytes: size, isCut: false, isSure: true, crc32: match.crc32, next: offset + match.length }
+      } else if (this.#options.directory.has(offset) || (await this.#isOfArchive(signature, offset, topFolder))) {
+        const length = await this.#brokenDescriptorBefore(offset, begin, expected)
+        return { sizeBytes: Math.max(size - length, 0), isCut: false, isSure: false, crc32: 0, next: offset }
+      }
+    }
+    return null
+  }
+
+  /** Whether what has this signature at `offset` is a header or directory entry in the folder. */
+  async #isOfArchive(signature: number, offset: number, topFolder: string): Promise<boolean> {
+    if (signature === signatures.local) {
+      const header = await readLocalClaim(this.#source, offset, null)
+      return header?.fullName.startsWith(`${topFolder}/`) === true
+    }
+    if (signature !== signatures.central) return false
+    const parsed = parseDirectoryClaim(await peek(this.#source, offset, 46 + 3 * 4096), 0)
+    return parsed?.claim.fullName.startsWith(`${topFolder}/`) === true
+  }
+
+  /** Length of the descriptor that must be before the header at `offset`: nothing agrees with it any more. */
+  async #brokenDescriptorBefore(offset: number, begin: number, expected: readonly number[]): Promise<number> {
+    for (const length of [16, 24]) if (expected.includes(offset - length - begin)) return length
+    for (const length of [16, 24]) {
+      if (offset - length < begin) continue
+      const bytes = await peek(this.#source, offset - length, length)
+      const sizes =
+        length === 16
+          ? [bytes.readUInt32LE(8), bytes.readUInt32LE(12)]
+          : [bytes.readBigUInt64LE(8), bytes.readBigUInt64LE(16)].map(Number)
+      if (bytes.readUInt32LE(0) === signatures.descriptor || sizes.includes(offset - length - begin)) return length
+    }
+    return offset - begin >= 16 ? 16 : 0
+  }
+
+  /** Moves behind a directory or end record at the position; false where there is none. An archive ends with them. */
+  async #passStructure(): Promise<boolean> {
+    const bytes = await peek(this.#source, this.#position, 46 + 3 * 4096)
+    const signature = bytes.length < 4 ? -1 : bytes.readUInt32LE(0)
+    const length =
+      signature === signatures.central
+        ? (parseDirectoryClaim(bytes, 0)?.next ?? 0)
+        : signature === signatures.end64
+          ? 56
+          : signature === signatures.locator64
+            ? 20
+            : signature === signatures.end
+              ? 22 + (bytes.length >= 22 ? bytes.readUInt16LE(20) : 0)
+              : 0
+    if (length === 0) return false
+    this.#position += length
+    if (signature === signatures.end && this.#inArchive) {
+      this.#archive++
+      this.#inArchive = false
+      this.#topFolder = null
+    }
+    return true
+  }
+
+  /** Moves to the next thing that looks like a part of an archive. */
+  async #passGap(): Promise<void> {
+    const from = this.#position
+    const known = this.#known.find((offset) => offset > from)
+    this.#position = known ?? this.#source.sizeBytes
+    for await (const { signature, offset } of this.#signaturesFrom(from + 1)) {
+      if (offset >= this.#position) break
+      if (!(await this.#isPart(signature, offset))) continue
+      this.#position = offset
+      break
+    }
+    if (this.#position > from) this.#options.gaps.push({ offsetBytes: from, sizeBytes: this.#position - from })
+  }
+
+  async #isPart(signature: number, offset: number): Promise<boolean> {
+    if (signature === signatures.local) {
+      const header = await readLocalClaim(this.#source, offset, null)
+      return header !== null && isPlausibleName(header.fullName)
+    }
+    if (signature === signatures.central)
+      return parseDirectoryClaim(await peek(this.#source, offset, 46 + 3 * 4096), 0) !== null
+    return signature === signatures.end64 || signature === signatures.end
+  }
+
+  /** Every place from `from` on with a signature of zip, and the bytes there. */
+  async *#signaturesFrom(from: number): AsyncGenerator<{ signature: number; bytes: Buffer; offset: number }> {
+    const { sizeBytes } = this.#source
+    const buffer = Buffer.alloc(scanBytes + overlapBytes)
+    for (let start = from; start < sizeBytes; start += scanBytes) {
+      const length = Math.min(buffer.length, sizeBytes - start)
+      const window = buffer.subarray(0, length)
+      await this.#source.readInto(window, start)
+      const until = Math.min(scanBytes, length)
+      for (
+        let at = window.indexOf('PK', 0, 'latin1');
+        at >= 0 && at < until;
+        at = window.indexOf('PK', at + 1, 'latin1')
+      ) {
+        if (at + 4 > length) break
+        const signature = window.readUInt32LE(at)
+        if (known.has(signature)) yield { signature, bytes: window.subarray(at), offset: start + at }
+      }
+    }
+  }
+}
+
+interface Extent {
+  offsetBytes: number
+  sizeBytes: number
+  isCut: boolean
+  crc32: number
+  next: number
+}
+
+const known: ReadonlySet<number> = new Set(Object.values(signatures))
+function splitName(fullName: string): [topFolder: string, name: string] {
+  const slash = fullName.indexOf('/')
+  return slash < 0 ? ['', fullName] : [fullName.slice(0, slash), fullName.slice(slash + 1)]
+}
+
+const topOf = (fullName: string | undefined): string | null => fullName?.slice(0, fullName.indexOf('/')) ?? null
+const unique = (values: readonly (number | undefined)[]): number[] =>
+  [...new Set(values)].filter((value) => value !== undefined)
