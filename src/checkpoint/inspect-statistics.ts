@@ -2,7 +2,12 @@
 import { readDequantized, readElements } from '../format/elements.js'
 import { TorchkeepError } from '../format/errors.js'
 import type { TorchFile } from '../format/read.js'
-import { QuantizedTensorRecord, type AnyTensorRecord } from '../format/tensor-record.js'
+import {
+  elementCount,
+  QuantizedTensorRecord,
+  type AnyTensorRecord,
+  type TensorRecord,
+} from '../format/tensor-record.js'
 import { strided } from '../format/walk.js'
 
 /** Figures of the values. Complex numbers count as two values each, quantized ones as what they stand for, sparse ones as the values that are stored. */
@@ -25,77 +30,131 @@ export interface TensorStatistics {
 
 const histogramParts = 16
 
+/** How {@link tensorStatistics} reports and stops. */
+export interface StatisticsOptions {
+  signal?: AbortSignal
+  /** Part of the work that is done, from 0 to 1. */
+  onProgress?: (done: number) => void
+}
+
 /** Reads the values twice: once for the figures, once for the histogram, whose ends the first reading finds. Null for tensors without values (meta). */
 export async function tensorStatistics(
   file: TorchFile,
   record: AnyTensorRecord,
-  signal?: AbortSignal,
+  options: StatisticsOptions = {},
 ): Promise<TensorStatistics | null> {
-  const values = valuesOf(file, record)
-  if (values === null) return null
-  const sum = new CompensatedSum()
-  const result = { count: 0, zeros: 0, nan: 0, positiveInfinite: 0, negativeInfinite: 0 }
-  let [min, max] = [Infinity, -Infinity]
-  for await (const chunk of values(true)) {
-    stopIfAborted(signal)
-    result.count += chunk.length
-    for (const value of chunk) {
-      if (Number.isFinite(value)) {
-        if (value < min) min = value
-        if (value > max) max = value
-        if (value === 0) result.zeros++
-        sum.add(value)
-      } else if (value === Infinity) result.positiveInfinite++
-      else if (value === -Infinity) result.negativeInfinite++
-      else result.nan++
+  const part = valuesPart(record)
+  if (part === undefined) return null
+  const total = Math.max(1, elementCount(part.sizes) * 2)
+  let done = 0
+  const values = async function* (checkCrc: boolean): AsyncGenerator<Float64Array> {
+    const chunks =
+      record instanceof QuantizedTensorRecord
+        ? readDequantized(file, record, { checkCrc })
+        : readElements(file, part, { checkCrc })
+    for await (const chunk of chunks) {
+      if (options.signal?.aborted === true) throw new TorchkeepError('ERR_ABORTED', 'the statistics were stopped')
+      yield chunk
+      options.onProgress?.(Math.min(1, (done += chunk.length) / total))
     }
   }
-  const finite = result.count - result.nan - result.positiveInfinite - result.negativeInfinite
-  if (finite === 0) return { ...result, min: null, max: null, mean: null, std: null, histogram: [] }
-  const mean = sum.value / finite
-  const squares = new CompensatedSum()
-  const histogram = new Array<number>(histogramParts).fill(0)
-  // Halved, since the span itself may be too large for a double.
-  const half = max / 2 - min / 2
-  for await (const chunk of values(false)) {
-    stopIfAborted(signal)
-    for (const value of chunk) {
-      if (!Number.isFinite(value)) continue
-      squares.add((value - mean) ** 2)
-      const part = half === 0 ? 0 : Math.floor(((value / 2 - min / 2) / half) * histogramParts)
-      histogram[Math.min(part, histogramParts - 1)]!++
-    }
+  const figures = new Figures()
+  for await (const chunk of values(true)) figures.see(chunk)
+  const { count, zeros, nan, positiveInfinite, negativeInfinite, finite, min, max } = figures
+  const counts = { count, zeros, nan, positiveInfinite, negativeInfinite }
+  if (finite === 0) return { ...counts, min: null, max: null, mean: null, std: null, histogram: [] }
+  const spread = new Spread(figures.mean, min, max)
+  for await (const chunk of values(false)) spread.see(chunk)
+  return {
+    ...counts,
+    min,
+    max,
+    mean: figures.mean,
+    std: Math.sqrt(spread.squares / finite),
+    histogram: spread.histogram,
   }
-  return { ...result, min, max, mean, std: Math.sqrt(squares.value / finite), histogram }
 }
 
-/** A reader of the values; the first reading also checks the CRC-32. */
-function valuesOf(
-  file: TorchFile,
-  record: AnyTensorRecord,
-): ((checkCrc: boolean) => AsyncIterable<Float64Array>) | null {
-  if (record instanceof QuantizedTensorRecord) return (checkCrc) => readDequantized(file, record, { checkCrc })
-  // Of a sparse tensor the values come last, of a nested one the buffer comes first.
-  const part = record.kind === 'sparse' ? strided(record).at(-1) : strided(record)[0]
-  return part === undefined ? null : (checkCrc) => readElements(file, part, { checkCrc })
+/** The strided tensor that holds the values: of a sparse tensor the last part, of the others the first. */
+function valuesPart(record: AnyTensorRecord): TensorRecord | undefined {
+  return record.kind === 'sparse' ? strided(record).at(-1) : strided(record)[0]
 }
 
-function stopIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted === true) throw new TorchkeepError('ERR_ABORTED', 'the statistics were stopped')
-}
-
-/** Neumaier's sum: its error does not grow with the number of values. */
-class CompensatedSum {
+/** What one reading tells. Sums are Neumaier's, so that their error does not grow with the number of values; the loops are plain for speed. */
+class Figures {
+  count = 0
+  zeros = 0
+  nan = 0
+  positiveInfinite = 0
+  negativeInfinite = 0
+  min = Infinity
+  max = -Infinity
   #sum = 0
   #lost = 0
 
-  add(value: number): void {
-    const next = this.#sum + value
-    this.#lost += Math.abs(this.#sum) >= Math.abs(value) ? this.#sum - next + value : value - next + this.#sum
-    this.#sum = next
+  get finite(): number {
+    return this.count - this.nan - this.positiveInfinite - this.negativeInfinite
   }
 
-  get value(): number {
-    return this.#sum + this.#lost
+  get mean(): number {
+    return (this.#sum + this.#lost) / this.finite
+  }
+
+  see(values: Float64Array): void {
+    let [sum, lost, min, max, zeros] = [this.#sum, this.#lost, this.min, this.max, 0]
+    for (let index = 0; index < values.length; index++) {
+      const value = values[index] as number
+      if (value - value !== 0) {
+        this.#seeNonFinite(value)
+        continue
+      }
+      if (value < min) min = value
+      if (value > max) max = value
+      if (value === 0) zeros++
+      const next = sum + value
+      lost += Math.abs(sum) >= Math.abs(value) ? sum - next + value : value - next + sum
+      sum = next
+    }
+    this.count += values.length
+    this.zeros += zeros
+    this.#sum = sum
+    this.#lost = lost
+    this.min = min
+    this.max = max
+  }
+
+  #seeNonFinite(value: number): void {
+    if (value === Infinity) this.positiveInfinite++
+    else if (value === -Infinity) this.negativeInfinite++
+    else this.nan++
+  }
+}
+
+/** What a second reading tells once mean and ends are known. */
+class Spread {
+  readonly histogram = new Array<number>(histogramParts).fill(0)
+  squares = 0
+  readonly #mean: number
+  readonly #min: number
+  /** Half of the span: the span itself may be too large for a double. */
+  readonly #half: number
+
+  constructor(mean: number, min: number, max: number) {
+    this.#mean = mean
+    this.#min = min
+    this.#half = max / 2 - min / 2
+  }
+
+  see(values: Float64Array): void {
+    const [mean, halfMin, half] = [this.#mean, this.#min / 2, this.#half]
+    let squares = 0 // a sum of one piece after the other keeps the error small
+    for (let index = 0; index < values.length; index++) {
+      const value = values[index] as number
+      if (value - value !== 0) continue
+      squares += (value - mean) * (value - mean)
+      const part = half === 0 ? 0 : Math.floor(((value / 2 - halfMin) / half) * histogramParts)
+      this.histogram[part < histogramParts ? part : histogramParts - 1]!++
+    }
+    this.squares += squares
   }
 }

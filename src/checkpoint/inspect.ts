@@ -27,7 +27,7 @@ export interface InspectOptions {
   /** Which tensors are listed, by name: `*` stands for any characters, `?` for one; a text without either is looked for anywhere in the name. All unless told. */
   filter?: string
   signal?: AbortSignal
-  /** Reports the bytes of the tensors whose statistics are done. */
+  /** Reports how many bytes of the tensors have their statistics. */
   onProgress?: (doneBytes: number, totalBytes: number, tensor: string) => void
 }
 
@@ -169,8 +169,10 @@ async function listTensors(file: TorchFile, options: InspectOptions): Promise<In
   const records = all.filter(({ name }) => wanted(name))
   for (const [index, tensor] of inspected.entries()) {
     const { record } = records[index] as NamedTensor
-    options.onProgress?.(doneBytes, totalBytes, tensor.name)
-    tensor.statistics = await tensorStatistics(file, record, options.signal)
+    tensor.statistics = await tensorStatistics(file, record, {
+      ...(options.signal !== undefined && { signal: options.signal }),
+      onProgress: (part) => options.onProgress?.(doneBytes + part * tensor.sizeBytes, totalBytes, tensor.name),
+    })
     doneBytes += tensor.sizeBytes
   }
   return inspected
