@@ -25,8 +25,14 @@ export interface FileRange {
 /** Order of the bytes of an element. */
 export type ByteOrder = 'little' | 'big'
 
+/** A range whose bytes are changed on their way into the new file, as recovery mends values. */
+export interface PatchedRange extends FileRange {
+  /** Changes a piece in place. `offsetBytes`: where in the range it begins; pieces begin and end with whole elements. */
+  readonly patch: (piece: Uint8Array, offsetBytes: number) => void | Promise<void>
+}
+
 /** What the Node executor can write: bytes at hand or a range of another file. */
-export type ByteOrigin = Uint8Array | FileRange
+export type ByteOrigin = Uint8Array | FileRange | PatchedRange
 
 /** A storage: untyped bytes that tensors view. */
 export class StorageRecord<Source = FileRange> {

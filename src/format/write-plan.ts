@@ -127,7 +127,12 @@ async function* chunks(origin: ByteOrigin, offsetBytes: number, sizeBytes: numbe
   try {
     if (origin.identity !== undefined) source.requireUnchanged(origin.identity)
     await checkRange(source, origin, offsetBytes, sizeBytes)
-    yield* source.chunks(origin.offsetBytes + offsetBytes, sizeBytes)
+    let at = offsetBytes
+    for await (const chunk of source.chunks(origin.offsetBytes + offsetBytes, sizeBytes)) {
+      if ('patch' in origin) await origin.patch(chunk, at)
+      at += chunk.byteLength
+      yield chunk
+    }
   } finally {
     await source.close()
   }
