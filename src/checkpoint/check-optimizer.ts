@@ -120,8 +120,9 @@ function compareWithModel(
   const inOrder = groups.length === 1 && listed.length === sure.length
   const candidates = listed.length > sure.length ? possible : sure
   const surplus = surplusShapes(entries, candidates)
-  if (inOrder && (surplus.length > 0 || !entries.every((entry) => fits(entry, sure[listed.indexOf(entry.index)])))) {
-    if (surplus.length > 0) return compareShapes(entries, (index) => sure[listed.indexOf(index)], say)
+  if (inOrder) {
+    const fit = entries.every((entry) => fits(entry, sure[listed.indexOf(entry.index)]))
+    if (fit || surplus.length > 0) return compareShapes(entries, (index) => sure[listed.indexOf(index)], say)
     return say('optimizer.unusual', "the optimizer's moments fit the model's parameters in another order only")
   }
   for (const text of surplus) say('optimizer.mismatch', `${text}, and no parameter of the model is left for it`)
