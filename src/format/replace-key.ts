@@ -51,7 +51,7 @@ async function alignmentOf(source: ByteSource, archive: ZipArchive): Promise<num
 
 /** Opcodes that set a key of the dict on top of the stack, and STOP. Their memo entries take the place of earlier ones, which nothing after them asks for. */
 function settingKey(key: string, value: unknown): Uint8Array {
-  const writer = new PickleWriter(() => 'unknown')
+  const writer = new PickleWriter(() => 'unknown', 'keep')
   writer.value(key)
   writer.value(value)
   writer.emit.op(opcode.SETITEM)
