@@ -105,7 +105,8 @@ async function sourcesOfFolder(folder: string, warnings: string[]): Promise<Sour
 async function newestWithRows(inTime: readonly ListedCheckpoint[]): Promise<Source[]> {
   for (const checkpoint of inTime.toReversed()) {
     const { rows } = await sourceOfCheckpoint(checkpoint.path, checkpoint.modifiedMs)
-    if (rows.length > 0) return [{ ...checkpoint, rows }]
+    // Of a sidecar and a checkpoint of one moment the checkpoint counts as the later: its numbers are exact, those of older sidecars are rounded texts.
+    if (rows.length > 0) return [{ ...checkpoint, modifiedMs: Infinity, rows }]
   }
   return []
 }
