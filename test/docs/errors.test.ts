@@ -19,10 +19,10 @@ const elsewhere: Readonly<Record<string, string>> = {
   ERR_DISPOSED: 'test/native/session-lifecycle.test.ts',
   ERR_BUSY: 'test/native/session-lifecycle.test.ts',
   ERR_ADDON_MISMATCH: 'test/native/load.test.ts',
-  ERR_TORCH: 'test/native/session-errors.test.ts',
+  ERR_TORCH: 'test/lib/tensor.test.ts',
   ERR_OUT_OF_MEMORY: 'test/native/memory.test.ts',
   ERR_NON_FINITE: 'test/training/errors.test.ts',
-  ERR_DATA: 'test/training/errors.test.ts',
+  ERR_DATA: 'test/training/metrics.test.ts',
   ERR_MONITOR_MISSING: 'test/training/metrics.test.ts',
   ERR_CHECKPOINT_INCOMPATIBLE: 'test/training/resume.test.ts',
 }
