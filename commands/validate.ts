@@ -36,10 +36,9 @@ export default class Validate extends BaseCommand {
     ...checkpointDirFlag,
     fast: Flags.boolean({ summary: 'Structure only: no byte of a tensor is read.' }),
     strict: Flags.boolean({ summary: 'Warnings make a file invalid too.' }),
-    config: Flags.file({
+    config: Flags.string({
       summary: 'A model configuration (JSON) that the checkpoints should fit.',
       helpValue: 'FILE',
-      exists: true,
       exclusive: ['with'],
     }),
     with: Flags.string({ summary: 'A checkpoint whose model the weights should fit.', helpValue: 'PATH' }),
@@ -107,7 +106,11 @@ function readJson(path: string): unknown {
   try {
     return JSON.parse(readFileSync(path, 'utf8'))
   } catch (cause) {
-    throw new TorchkeepError('ERR_INVALID_ARGUMENT', `--config: ${path} is no JSON file: ${String(cause)}`, { cause })
+    throw new TorchkeepError(
+      'ERR_INVALID_ARGUMENT',
+      `--config: cannot take ${path} for a JSON file: ${String(cause)}`,
+      { cause },
+    )
   }
 }
 

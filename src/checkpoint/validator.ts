@@ -73,8 +73,8 @@ export class CheckpointValidator {
       found.push(...read.findings, ...checkKeys(checkpoint, path), ...checkViews(read))
       found.push(...checkOptimizer(checkpoint.value), ...checkLabels(checkpoint.value, path))
       if (options.level !== 'structure') {
-        await report(found, checkBytes(read, checkpoint, options))
-        await report(found, checkIndices(read))
+        await report(path, found, checkBytes(read, checkpoint, options))
+        await report(path, found, checkIndices(read))
       }
     }
     const errors = found.filter(({ severity }) => severity === 'error')
@@ -113,21 +113,25 @@ async function sizeOf(path: string): Promise<number> {
 
 async function readOrReport(path: string, found: Finding<FindingId>[]): Promise<TorchFile | undefined> {
   return readTorchFile(path, { unsafe: 'describe', structure: 'full' }).catch((error: unknown) => {
-    found.push(findingOf(error, 'Failed to load checkpoint: '))
+    found.push(findingOf(error, path, 'Failed to load checkpoint: '))
     return undefined
   })
 }
 
 /** Adds what a check finds; where it cannot go on for the file's fault, that. */
-async function report(found: Finding<FindingId>[], check: Promise<Finding<FindingId>[]>): Promise<void> {
-  found.push(...(await check.catch((error: unknown) => [findingOf(error, '')])))
+async function report(path: string, found: Finding<FindingId>[], check: Promise<Finding<FindingId>[]>): Promise<void> {
+  found.push(...(await check.catch((error: unknown) => [findingOf(error, path, '')])))
 }
 
-/** The finding in a failure that is the file's fault; others are thrown again. */
-function findingOf(error: unknown, prefix: string): Finding<FindingId> {
+/** The finding in a failure that is the file's fault; others are thrown again. The report names the path already, so the message need not. */
+function findingOf(error: unknown, path: string, prefix: string): Finding<FindingId> {
   const faults: readonly unknown[] = ['ERR_CHECKPOINT_CORRUPT', 'ERR_CHECKPOINT_UNSAFE', 'ERR_CHECKPOINT_UNSUPPORTED']
   if (!(error instanceof TorchkeepError) || !faults.includes(error.code)) throw error
-  return finding(error.finding ?? 'file.unrecognized', error.subject, `${prefix}${error.message}`)
+  return finding(
+    error.finding ?? 'file.unrecognized',
+    error.subject,
+    `${prefix}${error.message.replace(`${path}: `, '')}`,
+  )
 }
 
 function metadataOf(checkpoint: NormalizedCheckpoint | undefined): ValidationReport['metadata'] {
