@@ -72,7 +72,7 @@ export default class Cleanup extends BaseCommand {
       }),
     )
     for (const line of print.cleanupLines(result)) this.log(line)
-    const command = [this.config.bin, 'cleanup', ...this.argv].join(' ')
+    const command = print.shellLine([this.config.bin, 'cleanup', ...this.argv])
     for (const line of print.cleanupOutcome(result, { deletes: flags.delete, command })) this.log(line)
     if (result.failedToRemove.length > 0) process.exitCode = exitCodes.bad
     return result

@@ -35,7 +35,7 @@ export interface SurveyedFile extends RetentionFile {
 }
 
 /**
- * Describes and judges every file of a folder and its subfolders, sorted by path, and names the symbolic links that point to one of them. A file that disappears meanwhile is left out.
+ * Describes and judges every file of a folder and its subfolders, sorted by path, and names the symbolic links that point to one of them. What lies in `trash/` and what disappears meanwhile is left out.
  * @throws TorchkeepError ERR_CHECKPOINT_MISSING, `_UNREADABLE` for the folder itself; ERR_ABORTED.
  */
 export async function surveyFolder(folder: string, options: SurveyOptions = {}): Promise<SurveyedFile[]> {
@@ -45,7 +45,7 @@ export async function surveyFolder(folder: string, options: SurveyOptions = {}):
       state: await stateOf(path),
       description: await describeCheckpoint(path, { folder }),
     }))
-    if (found !== undefined) described.push(found)
+    if (found !== undefined && found.description.role !== 'trash') described.push(found)
   }
   const totalBytes = described.reduce((sum, { description }) => sum + description.sizeBytes, 0)
   const files: SurveyedFile[] = []

@@ -32,34 +32,43 @@ export function chartLines(
   { title, xLabel, curves, borders = [] }: Chart,
   width = process.stdout.columns || 80,
 ): string[] {
-  const drawn = curves.map(({ points }) => points.filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y)))
-  const all = drawn.flat()
-  const legend = curves.map(({ label }, index) => `${mark(index)} ${printable(label)}`)
-  if (all.length === 0) return [printable(title), 'no finite values']
+  const legend = curves.map(({ label }, index) => `  ${mark(index)} ${printable(label)}`)
+  const drawn = curves
+    .map(({ points }, index) => ({
+      index,
+      points: points.filter(isFinitePoint).map(([x, y]): [number, number] => [x, y]),
+    }))
+    .filter(({ points }) => points.length > 0)
+  if (drawn.length === 0) return [printable(title), 'no finite values', ...legend]
+  const all = drawn.flatMap(({ points }) => points)
   const [xs, ys] = [rangeOf(all.map(([x]) => x)), rangeOf(all.map(([, y]) => y))]
+  const yTicks = ticks(ys, mostTicks.y, false)
+  // The library makes room for the labels of the values, which may be shorter than those of the ticks.
+  const labelWidth = Math.max(...yTicks.map((value) => rounded(value, ys).length))
   let curve = -1
   const text = plot(
-    drawn.filter((points) => points.length > 0).map((points) => points.map(([x, y]): [number, number] => [x, y])),
+    drawn.map(({ points }) => points),
     {
       title: printable(title),
       xLabel,
-      width: Math.max(20, Math.min(width, 100) - 16),
+      width: Math.max(20, Math.min(width, 100) - labelWidth - 6),
       height,
       customXAxisTicks: ticks(xs, mostTicks.x, true),
-      customYAxisTicks: ticks(ys, mostTicks.y, false),
-      formatter: (value) => formatNumber(value),
+      customYAxisTicks: yTicks,
+      formatter: (value, { axis }) => (axis === 'x' ? formatNumber(value) : rounded(value, ys).padStart(labelWidth)),
       thresholds: borders.map((x) => ({ x })),
-      // The library tells no curve's number, but draws them in order, each from its first point.
+      // The library does not say which curve it draws, but draws them in order, each from its first point.
       lineFormatter: ({ index, plotX, plotY }) => {
         if (index === 0) curve++
-        return { x: plotX, y: plotY, symbol: mark(curve) }
+        return { x: plotX, y: plotY, symbol: mark(drawn[curve]?.index ?? 0) }
       },
-      ...(takesColor() && { color: curves.map((_curve, index) => colors[index % colors.length] ?? 'ansiBlue') }),
+      ...(takesColor() && { color: drawn.map(({ index }) => colors[index % colors.length] ?? 'ansiBlue') }),
     },
   )
-  return [...text.split('\n').filter((line) => line.trim() !== ''), ...legend.map((line) => `  ${line}`)]
+  return [...text.split('\n').filter((line) => line.trim() !== ''), ...legend]
 }
 
+const isFinitePoint = ([x, y]: readonly [number, number]): boolean => Number.isFinite(x) && Number.isFinite(y)
 const mark = (index: number): string => marks[index % marks.length] ?? '●'
 
 function rangeOf(values: readonly number[]): [least: number, most: number] {
@@ -67,6 +76,13 @@ function rangeOf(values: readonly number[]): [least: number, most: number] {
     ([least, most], value) => [Math.min(least, value), Math.max(most, value)],
     [Infinity, -Infinity],
   )
+}
+
+/** A value with as many digits as tell the ticks of its range apart. */
+function rounded(value: number, [least, most]: readonly [number, number]): string {
+  const size = Math.max(Math.abs(least), Math.abs(most))
+  const digits = most === least ? 6 : Math.ceil(Math.log10(size / (most - least))) + 3
+  return String(Number(value.toPrecision(Math.min(Math.max(digits, 3), 15))))
 }
 
 /** Evenly spaced values of a range with both ends, whole numbers where asked for. */

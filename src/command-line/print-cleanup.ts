@@ -21,6 +21,10 @@ export function cleanupLines({ folder, plan }: CleanupResult): string[] {
   ])
 }
 
+/** A command line as a POSIX shell takes it: words with other than plain characters in single quotes. */
+export const shellLine = (words: readonly string[]): string =>
+  words.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(' ')
+
 /**
  * What it comes to. Of a dry run the last line says what to add.
  * @param command the command line as it was typed.
@@ -44,7 +48,7 @@ export function cleanupOutcome(
   const done = plural(removed.length, 'file')
   const outcome = deletes
     ? `${done} deleted, ${formatBytes(result.totalSpaceFreedMb * mebi)} freed`
-    : `${done} moved to ${folder}/trash; their space is free when you delete that folder`
+    : `${done} moved to ${folder}/trash; the space is free once you delete that folder`
   const renamed = Object.entries(trash).filter(([path, place]) => !place.endsWith(relative(folder, path)))
   return [...failures, ...renamed.map(([path, place]) => `${path} is now ${place}`), outcome]
 }

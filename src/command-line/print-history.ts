@@ -41,7 +41,8 @@ export function historyLines(runs: readonly RunHistory[], metrics: readonly stri
         xLabel: 'epoch',
         curves: runs.map((run, index) => curve(run, name, labels[index] ?? run.path)),
       }))
-  const at = borders.map(({ runEpoch }) => runEpoch)
+  // Between two epochs, so that a line covers no point.
+  const at = borders.map(({ runEpoch }) => runEpoch - 0.5)
   return [
     ...charts.flatMap((chart) => [...chartLines({ ...chart, borders: at }), '']),
     ...runs.map(({ rows, phaseBorders }, index) => {
