@@ -1,7 +1,9 @@
 /** What a kind of checkpoint must and should have. The texts about keys are those of the older system's validator, which its users search for. */
 import { TorchkeepError } from '../format/errors.js'
 import type { Finding } from '../format/findings.js'
+import { isTensorRecord } from '../format/tensor-record.js'
 import { finding, type FindingId } from './findings.js'
+import type { TopLevel } from './migrations.js'
 import { knownKeys, layouts, unknownLayout } from './layouts.js'
 import type { NormalizedCheckpoint } from './normalize.js'
 import { decodeCheckpoint } from './schema.js'
@@ -32,13 +34,18 @@ export function checkKeys(checkpoint: NormalizedCheckpoint, path: string): Findi
   return found
 }
 
-function checkTypes(value: ReadonlyMap<unknown, unknown>): Finding<FindingId>[] {
+function checkTypes(value: TopLevel): Finding<FindingId>[] {
   const found: Finding<FindingId>[] = []
   const wrong = (key: string, message: string) => found.push(finding('key.type', key, message))
   const state = value.get('model_state_dict')
   if (value.has('model_state_dict')) {
     if (!(state instanceof Map)) wrong('model_state_dict', 'model_state_dict is not a dictionary')
     else if (state.size === 0) wrong('model_state_dict', 'model_state_dict is empty')
+  }
+  for (const [name, entry] of state instanceof Map ? (state as TopLevel) : []) {
+    if (isTensorRecord(entry) || String(name).endsWith('_extra_state')) continue
+    const text = `Parameter ${String(name)} is not a tensor`
+    found.push(finding('key.not_tensor', String(name), text))
   }
   const config = value.get('config')
   if (config !== undefined && config !== null && !(config instanceof Map)) wrong('config', 'config is not a dictionary')
@@ -48,7 +55,7 @@ function checkTypes(value: ReadonlyMap<unknown, unknown>): Finding<FindingId>[] 
   return found
 }
 
-function unknownKeys(value: ReadonlyMap<unknown, unknown>): Finding<FindingId>[] {
+function unknownKeys(value: TopLevel): Finding<FindingId>[] {
   return [...value.keys()]
     .filter((key) => typeof key !== 'string' || !knownKeys.has(key))
     .map((key) => finding('key.unknown', String(key), `Unknown key: ${String(key)}`))
@@ -71,13 +78,13 @@ function checkSchema({ value }: NormalizedCheckpoint, path: string): Finding<Fin
 }
 
 /** What a recovery wrote about itself; null where the file was not recovered. */
-export function recoveryOf(value: ReadonlyMap<unknown, unknown>): ReadonlyMap<unknown, unknown> | null {
+export function recoveryOf(value: TopLevel): TopLevel | null {
   const metadata = value.get('metadata')
   const recovery: unknown = metadata instanceof Map ? metadata.get('recovery') : undefined
-  return recovery instanceof Map ? (recovery as ReadonlyMap<unknown, unknown>) : null
+  return recovery instanceof Map ? (recovery as TopLevel) : null
 }
 
-function recoveryText(recovery: ReadonlyMap<unknown, unknown>): string {
+function recoveryText(recovery: TopLevel): string {
   const acts = ['damaged', 'lost', 'repaired', 'filled', 'unknown'].flatMap((act) => {
     const items: unknown = recovery.get(act)
     const count = Array.isArray(items) ? items.length : items instanceof Map ? items.size : 0

@@ -10,6 +10,7 @@ const table = {
   'key.type': error('the value of a key is of the wrong type'),
   'key.recommended': warning('a key that checkpoints of this kind usually have is missing'),
   'key.unknown': warning('a key that is not known for this kind'),
+  'key.not_tensor': warning('an entry of a state dict is no tensor'),
   'tensor.nonfinite': error('a parameter or optimizer moment holds NaN or infinite values'),
   'tensor.nan_buffer': error('a buffer holds NaN'),
   'tensor.infinite_buffer': warning('a buffer holds infinite values, as attention masks do'),

@@ -81,6 +81,13 @@ describe('validator', () => {
       ])
     })
 
+    it('of a state dict hold tensors', async () => {
+      const model = stateDict({ 'first.scale': 3, 'first._extra_state': dict({}) })
+      assert.deepEqual(await found(checkpoint({ model_state_dict: model })), [
+        'key.not_tensor: Parameter first.scale is not a tensor',
+      ])
+    })
+
     it('that are not known are named', async () => {
       assert.deepEqual(await found(checkpoint({ my_notes: 'x' })), ['key.unknown: Unknown key: my_notes'])
     })
