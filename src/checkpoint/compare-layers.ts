@@ -18,6 +18,8 @@ export interface LayerComparison {
   name: string
   tensors: number
   differing: number
+  /** Tensors whose values cannot be compared (other shapes): the figures leave them out. */
+  incomparable: number
   /** Over the layer's floating and complex tensors of equal shapes, equal ones included, as if they were one vector; integers (counters) are left out. Null where there are none. */
   figures: TensorFigures | null
 }
@@ -45,9 +47,15 @@ export async function changedLayers(
       counted++
     }
     const figures = counted === 0 ? null : sums.figures()
-    changed.push({ name, tensors: members.length, differing: differing.length, figures })
+    const incomparable = differing.filter(({ sums: own }) => own === null).length
+    changed.push({ name, tensors: members.length, differing: differing.length, incomparable, figures })
   }
-  return changed.sort((left, right) => byChange(left.figures, right.figures) || (left.name < right.name ? -1 : 1))
+  return changed.sort(
+    (left, right) =>
+      right.incomparable - left.incomparable ||
+      byChange(left.figures, right.figures) ||
+      (left.name < right.name ? -1 : 1),
+  )
 }
 
 function layerOf(name: string): string {
