@@ -74,14 +74,11 @@ async function unlessGone<T>(look: () => Promise<T>): Promise<T | undefined> {
 
 type Judgement = Pick<SurveyedFile, 'verdict' | 'reason' | 'recoverable' | 'report'>
 
-/** Findings that prove damage. All other errors may only mean that the file is not understood here, or not complete although its tensors are whole. */
-const proofsOfDamage: ReadonlySet<FindingId> = new Set<FindingId>([
+/** Findings that prove damage: bytes that are missing or wrong. All other errors may only mean that the file is odd or not understood here, or not complete although its tensors are whole. */
+export const proofsOfDamage: ReadonlySet<FindingId> = new Set<FindingId>([
   'file.empty',
   'file.truncated',
   'zip.structure',
-  'zip.header_mismatch',
-  'zip.duplicate_record',
-  'zip.overlap',
   'record.missing',
   'record.crc',
   'record.size',

@@ -265,6 +265,25 @@ describe('cleanCheckpoints', () => {
       assert.ok(inode > 0)
     })
 
+    it('copies into a trash folder that really lies on another file system', async function () {
+      const memory = '/dev/shm'
+      if (!existsSync(memory) || statSync(memory).dev === statSync(folder).dev) {
+        console.log(`      skipped: ${memory} is not there, or no other file system than ${folder}`)
+        return this.skip()
+      }
+      const elsewhere = mkdtempSync(join(memory, 'torchkeep-trash-'))
+      try {
+        symlinkSync(elsewhere, join(folder, 'trash'))
+        const before = readFileSync(join(folder, cut), 'latin1')
+        const { removed } = await invalid({ confirm: true })
+        assert.deepEqual(removed, [join(folder, cut)])
+        assert.equal(readFileSync(join(elsewhere, cut), 'latin1'), before)
+        assert.ok(!existsSync(join(folder, cut)))
+      } finally {
+        rmSync(elsewhere, { recursive: true })
+      }
+    })
+
     it('keeps the original when the copy onto another file system fails', async () => {
       const before = contents()
       const files = failing({ link: refuse('EXDEV'), syncFile: refuse('ENOSPC') })
