@@ -121,8 +121,8 @@ function partText({
 
 function hashText({ sameHash, hashA, hashB }: Comparison['config']): string {
   if (sameHash === null) return ''
-  const short = (hash: string | null): string => (hash ?? '').slice(0, 12)
-  return sameHash ? `one model (hash ${short(hashA)})` : `two models (hashes ${short(hashA)}, ${short(hashB)})`
+  const short = (hash: string | null): string => (hash ?? '').slice(0, 8)
+  return sameHash ? `same model (hash ${short(hashA)})` : `model hash ${short(hashA)} -> ${short(hashB)}`
 }
 
 function historyText({ rowsA, rowsB, commonRows, divergesAt, continuedBy }: HistoryComparison): string {
