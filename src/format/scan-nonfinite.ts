@@ -18,8 +18,8 @@ export interface NonFinite {
 /** Words tested at once. Small enough that the exact look at a block with a hit costs little. */
 const blockWords = 1024
 
-/** Looks at single elements of views with gaps, of all tensors together, before counts are given as lower bounds: some seconds of work. */
-const maxLooks = 1 << 25
+/** Work for looks at single elements of views with gaps, of all tensors together, before counts are given as lower bounds: about a second. */
+const maxWork = 1 << 24
 
 interface View {
   readonly place: StridedView
@@ -41,7 +41,7 @@ export class NonFiniteScan {
   readonly #groups = new Map<string, ViewGroup[]>()
   readonly #views = new Map<TensorRecord, View>()
   readonly #hits = new Hits()
-  #looks = 0
+  #work = 0
 
   /** Tensors of dtypes that know no NaN are accepted and never found. */
   constructor(tensors: Iterable<TensorRecord>) {
@@ -104,9 +104,11 @@ export class NonFiniteScan {
       return
     }
     for (let hit = from; hit < to; hit++) {
-      result.atLeast ||= ++this.#looks > maxLooks
+      result.atLeast ||= this.#work > maxWork
       if (result.atLeast) return
+      const before = place.work
       const index = place.indexOf(hits.elementAt(hit) + firstElement)
+      this.#work += place.work - before
       if (index === undefined) continue
       if (hits.nanAt(hit + 1) > hits.nanAt(hit)) result.nan++
       else result.infinite++

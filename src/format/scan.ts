@@ -48,7 +48,7 @@ interface PlannedRead {
  * Scans every storage of `file`, shards included.
  * @throws TorchkeepError ERR_CHECKPOINT_CORRUPT where a file has changed since it was read (finding `file.changed`), ERR_CHECKPOINT_UNREADABLE for failures outside the file, ERR_ABORTED.
  */
-export async function scanStorages(file: TorchFile, options: ScanOptions = {}): Promise<void> {
+export async function scanStorages(file: Pick<TorchFile, 'storages'>, options: ScanOptions = {}): Promise<void> {
   const byPath = new Map<string, StorageRecord[]>()
   for (const storage of file.storages) {
     const storages = byPath.get(storage.source.path) ?? []

@@ -3,7 +3,7 @@ import { TorchkeepError } from './errors.js'
 import type { TensorRecord } from './tensor-record.js'
 
 /** Most states that the search for one element may visit before the tensor is refused as built to be slow. */
-const maxStates = 1 << 20
+const maxStates = 1 << 16
 
 interface Dimension {
   readonly axis: number
@@ -24,6 +24,8 @@ export class StridedView {
   readonly #rank: number
   /** Whether each dimension's steps are longer than all later dimensions together reach, so that an element has one index at most. */
   readonly #nested: boolean
+  /** Steps that all questions so far have taken, for callers that bound their work. */
+  work = 0
 
   constructor({ sizes, strides, storageOffset }: Pick<TensorRecord, 'sizes' | 'strides' | 'storageOffset'>) {
     this.#rank = sizes.length
@@ -55,6 +57,7 @@ export class StridedView {
   }
 
   #greedy(rest: number, index: number[]): boolean {
+    this.work++
     for (const { axis, size, stride } of this.#dimensions) {
       const steps = Math.floor(rest / stride)
       if (steps >= size) return false
@@ -66,6 +69,7 @@ export class StridedView {
 
   /** Overlapping windows can reach an element in several ways: tries them, remembering what led nowhere. */
   #search(rest: number, depth: number, index: number[], dead: Set<string>): boolean {
+    this.work += 8
     const dimension = this.#dimensions[depth]
     if (dimension === undefined) return rest === 0
     if (rest > dimension.reach || dead.has(`${depth} ${rest}`)) return false
