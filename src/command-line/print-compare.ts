@@ -82,7 +82,7 @@ function partRows(comparison: Comparison): PartRow[] {
   if (metadata.length > 0)
     rows.push({
       name: 'metadata',
-      verdict: 'does not count',
+      verdict: 'ignored',
       detail: plural(metadata.length, 'value differs', 'values differ'),
     })
   for (const [side, keys] of [
@@ -236,8 +236,8 @@ function besidesText({ difference, dtypeA, dtypeB, shapeA, shapeB, figures }: Te
     difference === 'bits' ? 'only bits: signs of zeros, kinds of NaN' : '',
     difference === 'layout' ? `${dtypeA} -> ${dtypeB}` : dtypeA === dtypeB ? '' : `${dtypeA} -> ${dtypeB}`,
     difference === 'shape' ? `[${shapeA.join(', ')}] -> [${shapeB.join(', ')}]` : '',
-    nanOnlyInA > 0 ? `${nanOnlyInA} NaN in A only` : '',
-    nanOnlyInB > 0 ? `${nanOnlyInB} NaN in B only` : '',
+    nanOnlyInA > 0 ? `${nanOnlyInA} NaN in A` : '',
+    nanOnlyInB > 0 ? `${nanOnlyInB} NaN in B` : '',
     nanInBoth > 0 ? `${nanInBoth} NaN in both` : '',
     infinityMismatches > 0 ? `${infinityMismatches} infinite` : '',
   ]
