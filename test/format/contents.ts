@@ -30,8 +30,8 @@ export async function contentsOf(path: string, options: ReadOptions = {}): Promi
     if (!(record instanceof TensorRecord) || elementCount(record.sizes) > maxElements) continue
     bytes.push(Buffer.from(await readTensorBytes(file, record as TensorRecord)).toString('hex'))
   }
-  const { identity, ...facts } = file
-  void identity
+  const { identity, path: place, ...facts } = file
+  void [identity, place]
   const everything = { depth: Infinity, maxArrayLength: Infinity, maxStringLength: Infinity, breakLength: Infinity }
   return {
     text: `${inspect(facts, everything).replace(state, '')}\n${bytes.join('\n')}`,
@@ -40,4 +40,4 @@ export async function contentsOf(path: string, options: ReadOptions = {}): Promi
 }
 
 /** Which state of which file the bytes are taken from is no part of what it holds. */
-const state = /\bid: '[^']*'|\binode: \d+n|\bmodifiedNs: \d+n/g
+const state = /\b(?:id|path): '[^']*'|\binode: \d+n|\bmodifiedNs: \d+n/g
