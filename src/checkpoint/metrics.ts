@@ -8,8 +8,11 @@ export function numberOf(value: unknown): number | null {
   return typeof plain === 'number' ? plain : typeof plain === 'bigint' ? Number(plain) : null
 }
 
-/** The row of the history that describes the weights: that of the checkpoint's epoch and phase, else the last one; undefined without rows. */
+/**
+ * The row of the history that describes the weights: that of the checkpoint's epoch and phase, else the last one; undefined without rows, and inside an epoch, which has no row yet.
+ */
 export function rowOf(checkpoint: TopLevel): TopLevel | undefined {
+  if (checkpoint.get('data_position') instanceof Map) return undefined
   const rows = historyOf(checkpoint) ?? []
   return exactRowOf(checkpoint) ?? rows.at(-1)
 }
@@ -18,7 +21,10 @@ export function rowOf(checkpoint: TopLevel): TopLevel | undefined {
 export function exactRowOf(checkpoint: TopLevel): TopLevel | undefined {
   const [epoch, phase] = [numberOf(checkpoint.get('epoch')), numberOf(checkpoint.get('phase'))]
   if (epoch === null) return undefined
-  return (historyOf(checkpoint) ?? []).findLast((row) => {
+  const rows = historyOf(checkpoint) ?? []
+  // Scripts that keep lists of losses count epochs from 0 or from 1; the lists end with the epoch of the weights.
+  if (checkpoint.has('train_losses') || checkpoint.has('val_losses')) return rows.at(-1)
+  return rows.findLast((row) => {
     const rowPhase = numberOf(row.get('phase'))
     return numberOf(row.get('epoch')) === epoch && (phase === null || rowPhase === null || rowPhase === phase)
   })

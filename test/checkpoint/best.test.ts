@@ -54,6 +54,31 @@ describe('findBestCheckpoint', () => {
     assert.equal(await best({ mode: 'max' }), 'c.pth')
   })
 
+  it('does not give a checkpoint inside an epoch the metrics of the epoch before', async () => {
+    await write('a.pth', 2, 0.5)
+    const inside = checkpointValue({ epoch: 2, phase: 1, valLoss: 0.1, timestamp: began + 9 })
+    inside
+      .set('epoch', 3)
+      .set('validation_loss', NaN)
+      .set('data_position', new Map([['batches_done', 5]]))
+    await writeValue(join(folder, 'b.pth'), inside)
+    assert.equal(await best({ metric: 'val_accuracy' }), 'a.pth')
+    assert.equal(await best(), 'a.pth')
+  })
+
+  it('takes the end of lists of losses, whether epochs count from 0 or from 1', async () => {
+    const model = checkpointValue({ epoch: 1, phase: 1, valLoss: 1, timestamp: began }).get('model_state_dict')
+    const losses = [0.9, 0.2, 0.5, 0.6]
+    for (const length of [1, 2, 3, 4]) {
+      const lists = { train_losses: losses.slice(0, length), val_losses: losses.slice(0, length) }
+      const value = new Map<string, unknown>(
+        Object.entries({ epoch: length - 1, model_state_dict: model, optimizer_state_dict: new Map(), ...lists }),
+      )
+      await writeValue(join(folder, `checkpoint_epoch_${length}.pth`), value)
+    }
+    assert.equal(await best(), 'checkpoint_epoch_2.pth')
+  })
+
   it('takes an infinite value only where nothing is better', async () => {
     await write('a.pth', 1, Infinity)
     assert.equal(await best(), 'a.pth')
