@@ -59,20 +59,23 @@ export interface DescribeOptions {
  * @throws TorchkeepError ERR_CHECKPOINT_MISSING where there is no such file.
  */
 export async function describeCheckpoint(path: string, options: DescribeOptions = {}): Promise<CheckpointDescription> {
-  const base = await unread(path)
   try {
     const file = await readTorchFile(path, { unsafe: 'describe', structure: 'directory' })
+    const base = isOneFile(file) ? unread(path, sizeAndTime(file)) : unread(path, await look(path))
     const facts = contentOf(file)
     const role = roleOf({ path, ...options, kind: facts.kind, recognized: true })
     const bad = file.findings.some(({ severity }) => severity === 'error')
     return { ...base, ...facts, role, structure: bad ? 'bad' : 'ok' }
   } catch (error) {
     if (!(error instanceof TorchkeepError)) throw error
-    if (error.code === 'ERR_CHECKPOINT_MISSING') throw error
+    if (error.code === 'ERR_CHECKPOINT_MISSING') {
+      await look(path) // throws where it is this very file that is missing
+      throw error
+    }
     const outside = error.code === 'ERR_CHECKPOINT_UNREADABLE'
     const id = error.finding ?? 'file.unrecognized'
     return {
-      ...base,
+      ...unread(path, await look(path)),
       role: roleOf({ path, ...options, kind: null, recognized: !outside && id !== 'file.unrecognized' }),
       structure: outside ? 'unreadable' : 'bad',
       findings: outside ? [] : [finding(id, error.subject, error.message)],
@@ -80,17 +83,30 @@ export async function describeCheckpoint(path: string, options: DescribeOptions 
   }
 }
 
-async function unread(path: string): Promise<CheckpointDescription> {
+type SizeAndTime = Pick<CheckpointDescription, 'sizeBytes' | 'modifiedMs'>
+
+/** What reading a file told anyway: lists are long, and each question to the system counts. */
+const sizeAndTime = ({ identity }: TorchFile): SizeAndTime => ({
+  sizeBytes: identity.sizeBytes,
+  modifiedMs: Number(identity.modifiedNs) / 1e6,
+})
+
+const isOneFile = ({ container }: TorchFile): boolean => container !== 'sharded' && container !== 'distributed'
+
+async function look(path: string): Promise<SizeAndTime> {
   const { size, mtimeMs } = await stat(path).catch((cause: NodeJS.ErrnoException) => {
     const missing = cause.code === 'ENOENT' || cause.code === 'ENOTDIR'
     if (missing) throw new TorchkeepError('ERR_CHECKPOINT_MISSING', `Checkpoint file not found: ${path}`, { cause })
     throw new TorchkeepError('ERR_CHECKPOINT_UNREADABLE', `cannot look at ${path}: ${String(cause)}`, { cause })
   })
+  return { sizeBytes: size, modifiedMs: mtimeMs }
+}
+
+function unread(path: string, sizeAndTime: SizeAndTime): CheckpointDescription {
   return {
     path,
     filename: basename(path),
-    sizeBytes: size,
-    modifiedMs: mtimeMs,
+    ...sizeAndTime,
     role: 'foreign',
     container: null,
     kind: null,

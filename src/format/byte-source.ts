@@ -23,8 +23,8 @@ export class ByteSource {
   readonly sizeBytes: number
   readonly #file: FileHandle
   readonly #ownsFile: boolean
-  #window: Buffer = Buffer.alloc(0)
-  #windowOffset = 0
+  /** What the last small reads brought, the latest first. Two, since a zip archive is read at its head and at its tail in turn. */
+  #windows: readonly { offset: number; bytes: Buffer }[] = []
 
   private constructor(
     path: string,
@@ -88,11 +88,13 @@ export class ByteSource {
     fault(this.path, { finding: 'file.changed' }, 'the file has changed since it was read')
   }
 
-  /** The bytes from `offset` on where they are in memory already, as those of the last small read are; else undefined. */
+  /** The bytes from `offset` on where they are in memory already, as those of the last small reads are; else undefined. */
   peek(offset: number, length: number): Buffer | undefined {
-    const start = offset - this.#windowOffset
-    if (start < 0 || start + length > this.#window.length) return undefined
-    return this.#window.subarray(start, start + length)
+    for (const { offset: begin, bytes } of this.#windows) {
+      const start = offset - begin
+      if (start >= 0 && start + length <= bytes.length) return bytes.subarray(start, start + length)
+    }
+    return undefined
   }
 
   /**
@@ -107,8 +109,7 @@ export class ByteSource {
     const window = Buffer.allocUnsafeSlow(Math.min(Math.max(length, ahead), this.sizeBytes - offset))
     await this.readInto(window, offset)
     if (length > ahead) return window
-    this.#window = window
-    this.#windowOffset = offset
+    this.#windows = [{ offset, bytes: window }, ...this.#windows.slice(0, 1)]
     return window.subarray(0, length)
   }
 
