@@ -1,5 +1,7 @@
 /** What is known of the classes and functions that `torch.load(weights_only=True)` does not allow: which are harmless to construct, which could do anything. */
 
+import { addedSafeGlobals, allowedGlobals } from './globals.js'
+
 const names = (prefix: string, list: string) => list.split(' ').map((name) => prefix + name)
 
 /** Types of Python that may be named (as the factory of a defaultdict, say). */
@@ -29,12 +31,12 @@ export const harmlessCalls: ReadonlySet<string> = new Set([
 ])
 
 /** What C++'s `torch::pickle_save` and TorchScript call. */
-export const archiveCalls: ReadonlySet<string> = new Set(
+const archiveCalls: ReadonlySet<string> = new Set(
   names('torch.jit._pickle.', 'build_boollist build_doublelist build_intlist build_tensorlist restore_type_tag'),
 )
 
 /** Parts of numpy 1 and 2 whose call builds a value and does nothing else. */
-export const numpyCalls: ReadonlySet<string> = new Set([
+const numpyCalls: ReadonlySet<string> = new Set([
   ...names('numpy.', 'dtype ndarray'),
   ...['numpy.core', 'numpy._core'].flatMap((core) => [
     `${core}.multiarray.scalar`,
@@ -131,3 +133,25 @@ export function dangerOf(module: string, name: string): string | null {
 const modulesByName: ReadonlySet<string> = new Set(
   'builtins ctypes importlib io nt os pickle posix runpy shutil socket subprocess sys'.split(' '),
 )
+
+/** How `torch.load(weights_only=True)` and we take a global. */
+export type Standing =
+  /** Allowed there. */
+  | 'allowed'
+  /** Harmless, refused there. */
+  | 'harmless'
+  /** Part of numpy, refused there. */
+  | 'numpy'
+  /** Never heard of: instances are kept, calls are dangerous. */
+  | 'unknown'
+  /** Could run code. */
+  | 'dangerous'
+
+/** How a global is taken. */
+export function standingOf(module: string, name: string): Standing {
+  const fullName = `${module}.${name}`
+  if (allowedGlobals.has(fullName) || addedSafeGlobals.has(fullName)) return 'allowed'
+  if (numpyCalls.has(fullName)) return 'numpy'
+  if (harmlessCalls.has(fullName) || archiveCalls.has(fullName)) return 'harmless'
+  return dangerOf(module, name) === null ? 'unknown' : 'dangerous'
+}

@@ -98,10 +98,17 @@ export function modernGlobal(module: string, name: string): readonly [module: st
   return modernNames.get(`${module}.${name}`) ?? [modernModules.get(module) ?? module, name]
 }
 
+/** Names of Python 2, as protocol 2 has them. */
 const oldModules: Readonly<Record<string, string>> = { builtins: '__builtin__', copyreg: 'copy_reg' }
 
-/** Module and name as a protocol 2 pickle holds them. `module` where it is not all but the last part of the name. */
-export function pickledName(fullName: string, module?: string): [module: string, name: string] {
-  const from = module ?? fullName.slice(0, fullName.lastIndexOf('.'))
-  return [oldModules[from] ?? from, fullName.slice(from.length + 1)]
+/** Module and name of a full name; `module` where it is not all but the last part. */
+export function splitName(fullName: string, module: string | null = null): [module: string, name: string] {
+  const from = module ?? fullName.slice(0, Math.max(fullName.lastIndexOf('.'), 0))
+  return [from, fullName.slice(from.length + 1)]
+}
+
+/** Module and name as a protocol 2 pickle holds them. See {@link splitName}. */
+export function pickledName(fullName: string, module: string | null = null): [module: string, name: string] {
+  const [from, name] = splitName(fullName, module)
+  return [oldModules[from] ?? from, name]
 }

@@ -3,7 +3,7 @@ import { describe, type CallArguments } from './arguments.js'
 import type { PickleReader } from './pickle-read.js'
 import type { Rebuild } from './rebuild-tensors.js'
 import { decodeNumpyItem } from './numpy-values.js'
-import { NumpyArray, NumpyDType, NumpyScalar, OpaqueObject, PythonGlobal, Tuple } from './values.js'
+import { ByteArray, NumpyArray, NumpyDType, NumpyScalar, OpaqueObject, PythonGlobal, Tuple } from './values.js'
 
 /** What numpy's functions give, by full name. */
 export const numpyRebuilders: ReadonlyMap<string, Rebuild> = new Map<string, Rebuild>([
@@ -46,7 +46,7 @@ function rebuildScalar(args: CallArguments, reader: PickleReader): unknown {
   const bytes = bytesOf(args.at(1), reader)
   const itemSize = itemSizeBytes(dtype, args)
   if (bytes.length !== itemSize) args.fail(`${bytes.length} bytes for a ${dtype.name} of ${itemSize} bytes`)
-  return new NumpyScalar(dtype.name, bytes, decodeNumpyItem(dtype.name, bytes), dtype)
+  return new NumpyScalar(dtype.name, bytes, decodeNumpyItem(dtype.name, bytes), dtype, coreOf(args))
 }
 
 /** `_reconstruct(ndarray, (0,), b'b')`: an empty array that BUILD fills. */
@@ -58,7 +58,7 @@ function rebuildArray(args: CallArguments): NumpyArray | OpaqueObject {
   if (cls.name !== 'numpy.ndarray') return new OpaqueObject(args.name, Array.from(args.values), null, 'call')
   if (shape.length !== 1 || shape[0] !== 0)
     args.fail(`a new array of shape (${shape.slice(0, 8).join(', ')}), expected (0,)`)
-  return new NumpyArray('|i1', shape, false, new Uint8Array())
+  return new NumpyArray('|i1', shape, false, new Uint8Array(), null, null, coreOf(args))
 }
 
 /** The state of an array: `(1, shape, dtype, is_fortran, bytes)`; the bytes of an array of objects are a list. */
@@ -78,10 +78,14 @@ function rebuildFromBuffer(args: CallArguments, reader: PickleReader): NumpyArra
   args.count(4)
   const order = args.string(3)
   if (order !== 'C' && order !== 'F') args.fail(`the order ${JSON.stringify(order)}, expected "C" or "F"`)
-  const array = new NumpyArray('|i1', [], false, new Uint8Array())
+  const array = new NumpyArray('|i1', [], false, new Uint8Array(), null, null, coreOf(args))
   const given = { shape: args.sizes(2), dtype: dtypeArgument(args, 1), fortranOrder: order === 'F', data: args.at(0) }
   fillArray(array, given, reader)
   return array
+}
+
+function coreOf(args: CallArguments): 'numpy.core' | 'numpy._core' {
+  return args.name.startsWith('numpy._core.') ? 'numpy._core' : 'numpy.core'
 }
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] }
@@ -148,6 +152,7 @@ function textOf(value: unknown): string | null {
 
 /** `bytes`; a Python 2 `str` that was taken for text is turned back, other text is latin-1 as numpy reads it. */
 function bytesOf(value: unknown, reader: PickleReader): Uint8Array {
+  if (value instanceof ByteArray) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
   if (value instanceof Uint8Array) return value
   if (typeof value !== 'string') return reader.fail(`${describe(value)} instead of the bytes of numpy values`)
   reader.charge(value.length)

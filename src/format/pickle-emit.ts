@@ -11,7 +11,8 @@ export class PickleEmitter {
   readonly #storageKeys = new Map<string, number>()
   readonly #globals = new Map<string, number>()
 
-  constructor() {
+  /** @param longInts whether ints of more than 255 bytes may be written, which weights_only cannot read */
+  constructor(readonly longInts = false) {
     this.op(opcode.PROTO)
     this.#byte(2)
   }
@@ -58,7 +59,7 @@ export class PickleEmitter {
     this.op(value ? opcode.NEWTRUE : opcode.NEWFALSE)
   }
 
-  /** An `int` of any size up to 255 bytes (LONG1), in the form that CPython chooses. */
+  /** An `int`, in the form that CPython chooses. */
   int(value: number | bigint): void {
     if (value >= -0x80000000 && value <= 0x7fffffff) this.#smallInt(Number(value))
     else this.#longInt(BigInt(value))
@@ -80,20 +81,20 @@ export class PickleEmitter {
   }
 
   #longInt(value: bigint): void {
-    let sizeBytes = 5
-    while (BigInt.asIntN(8 * sizeBytes, value) !== value) {
-      if (++sizeBytes > 255) {
-        throw new TorchkeepError(
-          'ERR_INVALID_ARGUMENT',
-          'an int of more than 255 bytes cannot be saved for torch.load(weights_only=True)',
-        )
-      }
+    const sizeBytes = longSizeBytes(value)
+    if (sizeBytes <= 255) {
+      this.op(opcode.LONG1)
+      this.#byte(sizeBytes)
+    } else {
+      if (!this.longInts) refuseLong()
+      this.op(opcode.LONG4)
+      this.#u32(sizeBytes)
     }
-    this.op(opcode.LONG1)
-    this.#byte(sizeBytes)
     const at = this.#take(sizeBytes)
-    let rest = BigInt.asUintN(8 * sizeBytes, value)
-    for (let index = 0; index < sizeBytes; index++, rest >>= 8n) this.#buffer[at + index] = Number(rest & 0xffn)
+    const digits = BigInt.asUintN(8 * sizeBytes, value)
+      .toString(16)
+      .padStart(2 * sizeBytes, '0')
+    this.#buffer.set(Buffer.from(digits, 'hex').reverse(), at)
   }
 
   float(value: number): void {
@@ -155,6 +156,14 @@ export class PickleEmitter {
     return this.put()
   }
 
+  /** Makes an instance of a class by its `__new__` and memoizes it; returns its number. */
+  newObject(module: string, name: string, pushArguments: readonly (() => void)[]): number {
+    this.global(module, name)
+    this.tuple(pushArguments)
+    this.op(opcode.NEWOBJ)
+    return this.put()
+  }
+
   #byte(value: number): void {
     const at = this.#take(1)
     this.#buffer[at] = value
@@ -176,6 +185,19 @@ export class PickleEmitter {
     this.#length = at + sizeBytes
     return at
   }
+}
+
+/** Bytes of the two's complement of an int that needs more than four. */
+function longSizeBytes(value: bigint): number {
+  const magnitude = value < 0n ? -value - 1n : value
+  return Math.floor(magnitude.toString(2).length / 8) + 1
+}
+
+function refuseLong(): never {
+  throw new TorchkeepError(
+    'ERR_INVALID_ARGUMENT',
+    'an int of more than 255 bytes cannot be saved for torch.load(weights_only=True)',
+  )
 }
 
 function encodeUtf8(value: string): Buffer {

@@ -1,14 +1,18 @@
 /** Writes Python values as a protocol 2 pickle that `torch.load(weights_only=True)` reads, byte for byte as CPython's pickler would where identities allow. */
 import { TorchkeepError } from './errors.js'
-import { allowedGlobals, pickledName } from './globals.js'
+import { standingOf } from './foreign-globals.js'
+import { addedSafeGlobals, allowedGlobals, pickledName, splitName } from './globals.js'
 import { opcode } from './opcodes.js'
 import { PickleEmitter } from './pickle-emit.js'
+import { isForeign, writeForeign } from './pickle-write-foreign.js'
 import { equalKey, isHashable } from './python-keys.js'
 import {
   ByteArray,
   Complex,
   Counter,
+  DefaultDict,
   Device,
+  FrozenSet,
   Layout,
   OrderedDict,
   PyFloat,
@@ -28,23 +32,32 @@ const batchSize = 1000
  */
 export type WriteObject = (writer: PickleWriter, value: object) => number | 'unnumbered' | 'unknown'
 
+/**
+ * What becomes of values that `torch.load(weights_only=True)` refuses (numpy values, defaultdicts, objects of other classes): `refuse` raises an error, `keep` writes them as
+ * they were read.
+ */
+export type ForeignValues = 'refuse' | 'keep'
+
 /** Pickles one value. @throws TorchkeepError ERR_INVALID_ARGUMENT naming the place of a value that cannot be written. */
-export function writePickle(value: unknown, writeObject: WriteObject): Uint8Array {
-  const writer = new PickleWriter(writeObject)
+export function writePickle(value: unknown, writeObject: WriteObject, foreign: ForeignValues = 'refuse'): Uint8Array {
+  const writer = new PickleWriter(writeObject, foreign)
   writer.value(value)
   return writer.emit.finish()
 }
 
 /** One pickle in the making. The memo keeps shared and cyclic containers what they are. */
 export class PickleWriter {
-  readonly emit = new PickleEmitter()
+  readonly emit: PickleEmitter
+  readonly foreign: ForeignValues
   readonly #memo = new Map<object, number>()
   readonly #openTuples = new Set<object>()
   readonly #path: unknown[] = []
   readonly #writeObject: WriteObject
 
-  constructor(writeObject: WriteObject) {
+  constructor(writeObject: WriteObject, foreign: ForeignValues) {
     this.#writeObject = writeObject
+    this.foreign = foreign
+    this.emit = new PickleEmitter(foreign === 'keep')
   }
 
   /** Pushes one value. */
@@ -55,15 +68,14 @@ export class PickleWriter {
     else if (typeof value === 'bigint') this.emit.int(value)
     else if (typeof value === 'string') this.emit.string(value)
     else if (typeof value === 'object') this.#object(value)
-    else this.#refuse(`a value of type ${typeof value} has no counterpart in Python`)
+    else this.refuse(`a value of type ${typeof value} has no counterpart in Python`)
   }
 
   /** A `dict` of the entries, for the attributes of tensors too. */
   dict(entries: Map<unknown, unknown>): void {
     this.emit.op(opcode.EMPTY_DICT)
     this.#memo.set(entries, this.emit.put())
-    this.#checkKeys(entries)
-    this.#setItems(entries, true)
+    this.setItems(entries, true)
   }
 
   /** Integral numbers are `int` where JavaScript is exact; -0 and everything larger is `float`. */
@@ -75,8 +87,10 @@ export class PickleWriter {
   #object(value: object): void {
     const memoized = this.#memo.get(value)
     if (memoized !== undefined) return this.emit.get(memoized)
-    if (this.#path.length > maxDepth) this.#refuse(`values are nested deeper than ${maxDepth} levels`)
-    if (value instanceof Size) this.#remember(value, this.emit.reduce('torch', 'Size', [() => this.#plainTuple(value)]))
+    if (this.#path.length > maxDepth) this.refuse(`values are nested deeper than ${maxDepth} levels`)
+    if (value instanceof DefaultDict || value instanceof FrozenSet) writeForeign(this, value)
+    else if (value instanceof Size)
+      this.remember(value, this.emit.reduce('torch', 'Size', [() => this.#plainTuple(value)]))
     else if (value instanceof Tuple) this.#tuple(value)
     else if (Array.isArray(value)) this.#list(value)
     else if (value instanceof OrderedDict) this.#orderedDict(value)
@@ -87,8 +101,8 @@ export class PickleWriter {
     else if (value instanceof Uint8Array) this.#bytes(value)
     else if (isPlainObject(value)) this.#plainObject(value)
     else if (!this.#torchValue(value)) {
-      const index = this.#writeObject(this, value)
-      if (index === 'unknown') this.#refuse(describeUnknown(value))
+      const index = isForeign(value) ? writeForeign(this, value) : this.#writeObject(this, value)
+      if (index === 'unknown') this.refuse(describeUnknown(value))
       if (index !== 'unnumbered') this.#memo.set(value, index)
     }
   }
@@ -98,30 +112,29 @@ export class PickleWriter {
     if (value instanceof TorchDType) this.emit.global('torch', value.name)
     else if (value instanceof Complex) {
       const parts = [value.re, value.im].map((part) => () => this.emit.float(part))
-      this.#remember(value, this.emit.reduce('__builtin__', 'complex', parts))
+      this.remember(value, this.emit.reduce('__builtin__', 'complex', parts))
     } else if (value instanceof Device) {
       const { type, index } = value
       const parts = [text(type), ...(index === null ? [] : [() => this.emit.int(index)])]
-      this.#remember(value, this.emit.reduce('torch', 'device', parts))
+      this.remember(value, this.emit.reduce('torch', 'device', parts))
     } else if (value instanceof Layout) {
-      this.#remember(value, this.emit.reduce('torch.serialization', '_get_layout', [text(`torch.${value.name}`)]))
+      this.remember(value, this.emit.reduce('torch.serialization', '_get_layout', [text(`torch.${value.name}`)]))
     } else if (value instanceof PythonGlobal) {
-      if (!allowedGlobals.has(value.name))
-        this.#refuse(`torch.load(weights_only=True) would refuse the global ${value.name}`)
-      this.emit.global(...pickledName(value.name))
+      this.emit.global(...this.nameOf(value.name, value.module))
     } else return false
     return true
   }
 
-  #remember(value: object, index: number): void {
+  /** Notes the memo entry of an object; -1 for none. */
+  remember(value: object, index: number): void {
     if (index >= 0) this.#memo.set(value, index)
   }
 
   #tuple(items: Tuple): void {
     if (this.#openTuples.has(items))
-      this.#refuse('a tuple that contains itself cannot be saved for torch.load(weights_only=True)')
+      this.refuse('a tuple that contains itself cannot be saved for torch.load(weights_only=True)')
     this.#openTuples.add(items)
-    this.#remember(items, this.#plainTuple(items))
+    this.remember(items, this.#plainTuple(items))
     this.#openTuples.delete(items)
   }
 
@@ -132,10 +145,11 @@ export class PickleWriter {
   #list(items: readonly unknown[]): void {
     this.emit.op(opcode.EMPTY_LIST)
     this.#memo.set(items, this.emit.put())
-    this.#appendItems(items)
+    this.appendItems(items)
   }
 
-  #appendItems(items: readonly unknown[]): void {
+  /** Adds items to the list on the top of the stack. */
+  appendItems(items: readonly unknown[]): void {
     if (items.length === 1) {
       this.#at(0, items[0])
       this.emit.op(opcode.APPEND)
@@ -152,14 +166,13 @@ export class PickleWriter {
     this.emit.op(opcode.EMPTY_DICT)
     this.#memo.set(value, this.emit.put())
     const symbol = Object.getOwnPropertySymbols(value)[0]
-    if (symbol !== undefined) this.#refuse(`the key ${String(symbol)} has no counterpart in Python`)
-    this.#setItems(new Map(Object.entries(value)), true)
+    if (symbol !== undefined) this.refuse(`the key ${String(symbol)} has no counterpart in Python`)
+    this.setItems(new Map(Object.entries(value)), true)
   }
 
   #orderedDict(value: OrderedDict): void {
-    this.#checkKeys(value)
     this.#memo.set(value, this.emit.reduce('collections', 'OrderedDict', []))
-    this.#setItems(value, false)
+    this.setItems(value, false)
     if (value.attributes === null) return
     this.dict(value.attributes)
     this.emit.op(opcode.BUILD)
@@ -172,14 +185,15 @@ export class PickleWriter {
 
   #checkKeys(entries: Map<unknown, unknown>): void {
     for (const key of entries.keys()) {
-      if (!isHashable(key)) this.#refuse('a list, dict, set or bytearray cannot be the key of a dict')
+      if (!isHashable(key)) this.refuse('a list, dict, set or bytearray cannot be the key of a dict')
       const twin = equalKey(entries, key)
-      if (twin !== undefined) this.#refuse(`Python takes the keys ${String(key)} and ${String(twin)} for the same`)
+      if (twin !== undefined) this.refuse(`Python takes the keys ${String(key)} and ${String(twin)} for the same`)
     }
   }
 
-  /** The items of a dict in CPython's batches: an exact `dict` ends a full last batch with an empty one, a subclass writes a single leftover with SETITEM. */
-  #setItems(entries: Map<unknown, unknown>, exactDict: boolean): void {
+  /** Adds entries to the dict on the top of the stack, in CPython's batches: an exact `dict` ends a full last batch with an empty one, a subclass writes a single leftover with SETITEM. */
+  setItems(entries: Map<unknown, unknown>, exactDict: boolean): void {
+    this.#checkKeys(entries)
     const items = [...entries]
     if (items.length === 0) return
     for (let start = 0; ; start += batchSize) {
@@ -198,14 +212,14 @@ export class PickleWriter {
 
   #set(value: Set<unknown>): void {
     for (const member of value) {
-      if (!isHashable(member)) this.#refuse('a list, dict, set or bytearray cannot be a member of a set')
+      if (!isHashable(member)) this.refuse('a list, dict, set or bytearray cannot be a member of a set')
       if (equalKey(value, member) !== undefined)
-        this.#refuse(`Python takes ${String(member)} for the same as another member`)
+        this.refuse(`Python takes ${String(member)} for the same as another member`)
     }
     const members = () => {
       this.emit.op(opcode.EMPTY_LIST)
       this.emit.put()
-      this.#appendItems([...value])
+      this.appendItems([...value])
     }
     this.#memo.set(value, this.emit.reduce('__builtin__', 'set', [members]))
   }
@@ -219,13 +233,26 @@ export class PickleWriter {
     this.#memo.set(value, index)
   }
 
+  /** Module and name of a global that may be written. */
+  nameOf(fullName: string, module: string | null = null): [module: string, name: string] {
+    if (this.foreign === 'refuse' && !allowedGlobals.has(fullName) && !addedSafeGlobals.has(fullName))
+      this.refuse(`torch.load(weights_only=True) would refuse the global ${fullName}`)
+    if (standingOf(...splitName(fullName, module)) === 'dangerous')
+      this.refuse(`the global ${fullName}, which could run code`)
+    const [from, name] = pickledName(fullName, module)
+    if (!/^[\p{L}_][\p{L}\p{N}_]*$/u.test(name) || !/^[\p{L}_][\p{L}\p{N}_.]*$/u.test(from))
+      this.refuse(`the global ${fullName} cannot be named in a pickle of protocol 2`)
+    return [from, name]
+  }
+
   #at(key: unknown, value: unknown): void {
     this.#path.push(key)
     this.value(value)
     this.#path.pop()
   }
 
-  #refuse(reason: string): never {
+  /** Raises an error that names the place of the value that is being written. */
+  refuse(reason: string): never {
     throw new TorchkeepError('ERR_INVALID_ARGUMENT', `cannot save ${formatPath(this.#path)}: ${reason}`)
   }
 }

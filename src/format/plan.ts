@@ -1,7 +1,7 @@
 /** Plans a whole torch file (`torch.save`'s zip layout) for a value: what an executor writes, part by part. */
 import { createHash } from 'node:crypto'
 import { TorchkeepError } from './errors.js'
-import { writePickle } from './pickle-write.js'
+import { writePickle, type ForeignValues } from './pickle-write.js'
 import { collectTensors, type DescribeTensor } from './storage-spans.js'
 import type { ByteOrder } from './tensor-record.js'
 import { TensorPickler } from './tensor-write.js'
@@ -18,6 +18,11 @@ export interface PlanOptions<Source> {
   describeTensor?: DescribeTensor<Source>
   /** Every record's data starts at a multiple of this many bytes; a power of two from 1 to 32768. 64 unless told, as in PyTorch. */
   alignment?: number
+  /**
+   * What becomes of values that `torch.load(weights_only=True)` refuses and that another program wrote (numpy values, defaultdicts, objects of other classes): `refuse`, unless told, raises an
+   * error; `keep` writes them as they were read.
+   */
+  foreign?: ForeignValues
 }
 
 /** A storage of a planned file. */
@@ -52,7 +57,7 @@ export function planTorchFile<Source>(value: unknown, options: PlanOptions<Sourc
   checkOptions(topFolder, alignment)
   const collected = collectTensors<Source>(value, options.describeTensor ?? (() => undefined))
   const tensors = new TensorPickler<Source>(collected)
-  const pickle = writePickle(value, (writer, object) => tensors.write(writer, object))
+  const pickle = writePickle(value, (writer, object) => tensors.write(writer, object), options.foreign)
 
   const zip = new ZipPlanner<Source>(topFolder, alignment)
   const text = (content: string) => Buffer.from(content, 'latin1')

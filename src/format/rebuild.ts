@@ -1,8 +1,8 @@
 /** What the globals of a pickle stand for, and what becomes of those that nobody knows. Nothing is imported and nothing is called. */
 import { CallArguments, describe } from './arguments.js'
 import { formatFinding, type Finding, type FormatFindingId } from './findings.js'
-import { archiveCalls, dangerOf, harmlessCalls, numpyCalls } from './foreign-globals.js'
-import { addedSafeGlobals, allowedGlobals, dtypeGlobals, modernGlobal } from './globals.js'
+import { dangerOf, standingOf, type Standing } from './foreign-globals.js'
+import { addedSafeGlobals, dtypeGlobals, modernGlobal } from './globals.js'
 import { buildArray, buildDType, numpyRebuilders } from './numpy.js'
 import type { PickleHooks, PickleReader } from './pickle-read.js'
 import { buildTensor, legacyTensorRebuilder } from './rebuild-legacy.js'
@@ -22,25 +22,11 @@ export interface TorchHooksOptions {
   expected: (fullName: string) => boolean
 }
 
-/** How `torch.load(weights_only=True)` and we take a global. */
-type Standing =
-  /** Allowed there. */
-  | 'allowed'
-  /** Harmless, refused there. */
-  | 'harmless'
-  /** Part of numpy, refused there. */
-  | 'numpy'
-  /** Of the container itself. */
-  | 'expected'
-  /** Never heard of: instances are kept, calls are dangerous. */
-  | 'unknown'
-  /** Could run code. */
-  | 'dangerous'
-
 /** What the pickle does with a global. */
 interface Usage {
   readonly global: PythonGlobal
-  readonly standing: Standing
+  /** `expected`: of the container itself. */
+  readonly standing: Standing | 'expected'
   /** Why it is dangerous; null where it is not. */
   danger: string | null
   calls: number
@@ -82,13 +68,9 @@ export class TorchHooks implements PickleHooks {
     return usage
   }
 
-  #standing(module: string, name: string): Standing {
-    const fullName = `${module}.${name}`
-    if (allowedGlobals.has(fullName) || addedSafeGlobals.has(fullName)) return 'allowed'
-    if (this.#options.expected(fullName)) return 'expected'
-    if (numpyCalls.has(fullName)) return 'numpy'
-    if (harmlessCalls.has(fullName) || archiveCalls.has(fullName)) return 'harmless'
-    return dangerOf(module, name) === null ? 'unknown' : 'dangerous'
+  #standing(module: string, name: string): Usage['standing'] {
+    const standing = standingOf(module, name)
+    return standing !== 'allowed' && this.#options.expected(`${module}.${name}`) ? 'expected' : standing
   }
 
   /** Notes the danger, or refuses the pickle. */

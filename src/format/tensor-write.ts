@@ -1,7 +1,6 @@
 /** Pickles tensor descriptions as `torch.Tensor.__reduce_ex__` and `torch.save`'s persistent ids do (torch 2.13). */
 import { dtypes, type DTypeName } from './dtypes.js'
 import { TorchkeepError } from './errors.js'
-import { pickledName } from './globals.js'
 import { opcode } from './opcodes.js'
 import type { PickleWriter } from './pickle-write.js'
 import type { CollectedTensors, StorageSpan } from './storage-spans.js'
@@ -72,7 +71,7 @@ export class TensorPickler<Source> {
     if (attributes === null && record.className === null) return emit.reduce(rebuilders, rebuild, parts)
     return emit.reduce('torch._tensor', '_rebuild_from_type_v2', [
       () => emit.global(rebuilders, rebuild),
-      () => emit.global(...pickledName(record.className ?? 'torch.Tensor')),
+      () => emit.global(...writer.nameOf(record.className ?? 'torch.Tensor')),
       () => emit.tuple(parts),
       () => writer.dict(attributes ?? new Map()),
     ])
@@ -107,7 +106,7 @@ export class TensorPickler<Source> {
 
   #quantized(writer: PickleWriter, { integers, quantizer }: QuantizedTensorRecord<Source>): number {
     const { emit } = writer
-    const scheme = () => emit.global(...pickledName(quantizer.scheme))
+    const scheme = () => emit.global(...writer.nameOf(quantizer.scheme))
     const parameters =
       'scales' in quantizer
         ? [

@@ -177,6 +177,8 @@ export class NumpyScalar {
     readonly value: number | bigint | boolean | string | Uint8Array | Complex | null,
     /** The dtype with all that its name leaves out (fields of records), where it was read. */
     readonly description: NumpyDType | null = null,
+    /** numpy's inner package as the file names it: `numpy.core` before numpy 2, `numpy._core` since; numpy 1.26 and 2 know both. */
+    readonly core: 'numpy.core' | 'numpy._core' = 'numpy.core',
   ) {}
 
   valueOf(): unknown {
@@ -198,6 +200,8 @@ export class NumpyArray {
     readonly objects: readonly unknown[] | null = null,
     /** See {@link NumpyScalar.description}. */
     readonly description: NumpyDType | null = null,
+    /** See {@link NumpyScalar.core}. */
+    readonly core: 'numpy.core' | 'numpy._core' = 'numpy.core',
   ) {}
 }
 

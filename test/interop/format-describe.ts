@@ -189,13 +189,15 @@ def describe(root):
         if isinstance(v, int): return ['int', str(v)]
         if isinstance(v, float): return described_float(v)
         if isinstance(v, complex): return ['complex', described_float(v.real), described_float(v.imag)]
+        if type(v).__module__ == 'mine': return opaque(v)
         if isinstance(v, torch.Size): return ['Size', [value(x) for x in v]]
         if isinstance(v, tuple): return ['tuple', [value(x) for x in v]]
+        if type(v).__module__ == 'mine': return opaque(v)
         if isinstance(v, list): return ['list', [value(x) for x in v]]
         if isinstance(v, collections.OrderedDict): return ['OrderedDict', items(v), value(getattr(v, '_metadata', None))]
         if isinstance(v, collections.defaultdict): return ['defaultdict', value(v.default_factory), items(v)]
         if isinstance(v, collections.Counter): return ['Counter', items(v)]
-        if type(v).__module__.startswith('numpy'): return numpy_value(v)
+        if type(v).__module__.startswith('numpy.dtypes'): return numpy_value(v)
         if isinstance(v, dict): return ['dict', items(v)]
         if isinstance(v, frozenset): return ['frozenset', sorted(json.dumps(value(x), separators=(',', ':')) for x in v)]
         if isinstance(v, set): return ['set', sorted(json.dumps(value(x), separators=(',', ':')) for x in v)]
@@ -204,18 +206,20 @@ def describe(root):
         if isinstance(v, torch.dtype): return ['dtype', str(v)]
         if isinstance(v, torch.device): return ['device', str(v)]
         if isinstance(v, torch.layout): return ['layout', str(v)]
-        if isinstance(v, type): return ['global', v.__module__ + '.' + v.__name__]
+        if isinstance(v, type) or type(v).__name__ == 'function': return ['global', v.__module__ + '.' + v.__qualname__]
         if isinstance(v, (torch.storage.TypedStorage, torch.UntypedStorage)): return ['storage', v.nbytes(), shared(v)]
         if isinstance(v, torch.Tensor): return tensor(v)
         return opaque(v)
     def opaque(v):
         parts = list(v.__reduce_ex__(2)) + [None] * 5
-        args = parts[1][1:] if parts[0].__name__ == '__newobj__' else parts[1]
-        cls = parts[1][0] if parts[0].__name__ == '__newobj__' else parts[0]
+        how, keywords = parts[0].__name__, None
+        if how == '__newobj__': cls, args = parts[1][0], parts[1][1:]
+        elif how == '__newobj_ex__': cls, args, keywords = parts[1]
+        else: cls, args = parts[0], parts[1]
         listed = None if parts[3] is None else list(parts[3])
         entries = None if parts[4] is None else dict(parts[4])
         name = cls.__module__ + '.' + cls.__qualname__
-        return ['object', name, [value(x) for x in args], ['None'], value(parts[2]), value(listed), value(entries)]
+        return ['object', name, [value(x) for x in args], value(keywords), value(parts[2]), value(listed), value(entries)]
     def numpy_item(v):
         if isinstance(v, bool): return ['bool', v]
         if isinstance(v, (int, float)): return described_float(v) if abs(v) < 2**53 or isinstance(v, float) else ['int', str(v)]
