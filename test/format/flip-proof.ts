@@ -58,13 +58,13 @@ export function flipEveryByte(bytes: Uint8Array, name = 'x.pth', step = 1): Prom
 }
 
 /** Cuts a file at every length and reads it each time. */
-export function cutEverywhere(bytes: Uint8Array, name = 'x.pth'): Promise<Outcomes> {
+export function cutEverywhere(bytes: Uint8Array, name = 'x.pth', step = 1): Promise<Outcomes> {
   return withFolder(async (folder) => {
     const path = join(folder, name)
     await writeFile(path, bytes)
     const whole = await contentsOf(path)
     const outcomes: Outcomes = { refused: 0, reported: 0, harmless: 0, silent: [] }
-    for (let length = bytes.length - 1; length >= 0; length--) {
+    for (let length = bytes.length - 1; length >= 0; length -= step) {
       await truncate(path, length)
       await outcome(path, whole, outcomes, `cut at ${length}`)
     }
