@@ -3,6 +3,7 @@ import { TorchkeepError } from '../format/errors.js'
 import type { Finding } from '../format/findings.js'
 import { addedSafeGlobals, allowedGlobals } from '../format/globals.js'
 import { readTorchFile, type Container, type TorchFile } from '../format/read.js'
+import { architectureOf, type ModuleNode } from './architecture.js'
 import type { FindingId } from './findings.js'
 import { inspectOptimizer, type InspectedOptimizer } from './inspect-optimizer.js'
 import { tensorStatistics } from './inspect-statistics.js'
@@ -47,6 +48,8 @@ export interface Inspection {
   metrics: Readonly<Record<string, number>>
   /** Elements of the model's parameters, aliases once; null without a state dict. */
   numParameters: number | null
+  /** The modules that the tensors of the model tell, with guesses of what each is; null without a state dict. */
+  architecture: ModuleNode | null
   /** What was done to bring it to the current form, by the names of the migrations. */
   migrations: readonly string[]
   container: ContainerFacts
@@ -108,6 +111,7 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
     validationLoss: validationLossOf(value),
     metrics: metricsOf(value),
     numParameters: countParameters(value),
+    architecture: architectureOf(value),
     migrations: checkpoint.applied,
     container: containerFacts(file),
     contents: treeOf(file.value, options.depth ?? 2),

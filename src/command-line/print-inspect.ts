@@ -4,6 +4,7 @@ import type {
   InspectedOptimizer,
   InspectedTensor,
   Inspection,
+  ModuleNode,
   TensorStatistics,
   TreeNode,
 } from '../checkpoint/index.js'
@@ -24,6 +25,7 @@ export function inspectionLines(inspection: Inspection): string[] {
   return [
     ...factLines(factsOf(inspection)),
     ...part('contents', treeLines(contents)),
+    ...part('model, kinds of layers guessed from names and shapes', modelLines(inspection.architecture)),
     ...part('optimizer', optimizer === null ? [] : optimizerLines(optimizer)),
     ...part('scheduler', plainLines(scheduler)),
     ...part('config', plainLines(config)),
@@ -37,6 +39,23 @@ export function inspectionLines(inspection: Inspection): string[] {
       findings.map(({ severity, id, message }) => `${severity}  ${id}  ${printable(message)}`),
     ),
   ]
+}
+
+/** The modules that have a guess, as far as there is room. */
+function modelLines(root: ModuleNode | null): string[] {
+  const lines: string[] = []
+  const visit = (node: ModuleNode): void => {
+    if (node.guess !== null) {
+      const shared = node.tensors.flatMap(({ sameAs }) => (sameAs === null ? [] : [sameAs]))
+      const also = shared.length === 0 ? '' : `, shares ${shared.join(', ')}`
+      const count = node.numParameters === 0 && shared.length > 0 ? '' : `, ${plural(node.numParameters, 'parameter')}`
+      lines.push(printable(`${node.path}: ${node.guess}${count}${also}`))
+    }
+    node.children.forEach(visit)
+  }
+  if (root !== null) visit(root)
+  if (lines.length <= mostChildren) return lines
+  return [...lines.slice(0, mostChildren), `... and ${formatCount(lines.length - mostChildren)} more`]
 }
 
 function factsOf(inspection: Inspection): (readonly [string, string | null])[] {
