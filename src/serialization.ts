@@ -14,7 +14,6 @@ import {
   StorageRecord,
   TensorRecord,
   topFolderOf,
-  type TorchFile,
   type TorchFilePlan,
   type ValuePath,
   writePlan,
@@ -121,10 +120,12 @@ export interface LoadOptions {
 }
 
 /**
- * Loads what `torch.load(path, weights_only=True)` loads, without running any code of the file. Tensors are on the CPU wherever they were saved; those that shared a storage do
+ * Loads what `torch.load(path, weights_only=True)` loads, and the tensors of all other formats that `readTorchFile` reads (safetensors, index files of shards, `.pt2`, TorchScript, folders of
+ * `torch.distributed.checkpoint`), without running any code of the file. Tensors are on the CPU wherever they were saved; those that shared a storage do
  * again. Dicts are Maps, lists arrays, tuples `Tuple`. Python attributes set on a tensor object are not kept.
  *
- * @throws TorchkeepError `ERR_CHECKPOINT_MISSING`, `_CORRUPT` (naming the tensor), `_UNSAFE`, `_UNSUPPORTED` for sparse, quantized, nested and meta tensors.
+ * @throws TorchkeepError `ERR_CHECKPOINT_MISSING`, `_CORRUPT` (naming the tensor), `_UNSAFE`, `_UNSUPPORTED` for sparse, quantized, nested and meta tensors, those in chunks and
+ *   those of big-endian files.
  */
 export async function load(
   path: string,
@@ -136,42 +137,59 @@ export async function load(
     at,
     record: requireStrided(path, at, record),
   }))
-  const places = new Map(file.storages.map((storage, index) => [storage.id, index]))
-  const handles = await mapTensors(file, found, {
-    mode: mmap ? 'map' : 'read',
-    storages: file.storages.map(({ source, crc32 }) => ({
-      offsetBytes: source.offsetBytes,
-      sizeBytes: source.sizeBytes,
-      crc32: verify ? crc32 : null,
-    })),
-    tensors: found.map(({ record: { storage, dtype, sizes, strides, storageOffset } }) => {
-      return { storage: places.get(storage.id) as number, dtype: dtype as DType, sizes, strides, storageOffset }
-    }),
-  })
-  const tensors = new Map(
-    found.map(({ record }, index) => [record as AnyTensorRecord, liveTensor(handles[index] as TensorHandle, record)]),
-  )
+  const tensors = new Map<AnyTensorRecord, Tensor>()
+  for (const [source, ofFile] of byFile(found)) {
+    for (const [record, handle] of await mapTensors(source, ofFile, { mmap, verify }))
+      tensors.set(record, liveTensor(handle, record))
+  }
   return replaceTensors(file.value, (record) => tensors.get(record))
 }
 
-type MapOptions = Omit<Parameters<ReturnType<typeof addon>['mapTensorFile']>[0], 'path'>
+interface FoundTensor {
+  at: ValuePath
+  record: TensorRecord
+}
 
-/** Makes the tensors; a damaged storage is named by the first tensor over it. */
+/** Tensors by the file that their storages lie in: of a sharded checkpoint there are several. */
+function byFile(found: readonly FoundTensor[]): Map<string, FoundTensor[]> {
+  const files = new Map<string, FoundTensor[]>()
+  for (const tensor of found) {
+    const { path } = tensor.record.storage.source
+    const ofFile = files.get(path)
+    if (ofFile === undefined) files.set(path, [tensor])
+    else ofFile.push(tensor)
+  }
+  return files
+}
+
+/** Makes the tensors of one file; a damaged storage is named by the first tensor over it. */
 async function mapTensors(
-  file: TorchFile,
-  found: readonly { at: ValuePath; record: TensorRecord }[],
-  options: MapOptions,
-): Promise<TensorHandle[]> {
+  path: string,
+  found: readonly FoundTensor[],
+  { mmap, verify }: { mmap: boolean; verify: boolean },
+): Promise<[TensorRecord, TensorHandle][]> {
+  const storages = [...new Map(found.map(({ record: { storage } }) => [storage.id, storage])).values()]
+  const places = new Map(storages.map(({ id }, index) => [id, index]))
   try {
-    return await addon().mapTensorFile({ path: file.path, ...options })
+    const handles = await addon().mapTensorFile({
+      path,
+      mode: mmap ? 'map' : 'read',
+      storages: storages.map(({ source: { offsetBytes, sizeBytes }, crc32 }) => {
+        return { offsetBytes, sizeBytes, crc32: verify ? crc32 : null }
+      }),
+      tensors: found.map(({ record: { storage, dtype, sizes, strides, storageOffset } }) => {
+        return { storage: places.get(storage.id) as number, dtype: dtype as DType, sizes, strides, storageOffset }
+      }),
+    })
+    return found.map(({ record }, index) => [record, handles[index] as TensorHandle])
   } catch (error) {
     if (!(error instanceof TorchkeepError) || !('storage' in error)) throw error
-    const storage = file.storages[error.storage as number] as StorageRecord
-    const tensor = found.find(({ record }) => record.storage === storage)
+    const storage = storages[error.storage as number] as StorageRecord
+    const tensor = found.find(({ record }) => record.storage.id === storage.id)
     const where = tensor === undefined ? '' : ` of the tensor ${formatPath(tensor.at)}`
     throw new TorchkeepError(
       error.code,
-      `${file.path}: the record ${storage.recordName}${where} is damaged (${error.message})`,
+      `${path}: the record ${storage.recordName}${where} is damaged (${error.message})`,
       { cause: error },
     )
   }
@@ -179,7 +197,14 @@ async function mapTensors(
 
 function requireStrided(path: string, at: ValuePath, record: AnyTensorRecord): TensorRecord {
   const what = record instanceof TensorRecord ? record.className : record.kind
-  if (record instanceof TensorRecord && what === null) return record
+  if (record instanceof TensorRecord && what === null) {
+    if (record.storage.byteOrder === 'little') return record
+    throw new TorchkeepError(
+      'ERR_CHECKPOINT_UNSUPPORTED',
+      `${path} holds big-endian tensors, which load() does not make`,
+      { suggestions: ['readTensorValues of torchkeep/format reads them as typed arrays'] },
+    )
+  }
   throw new TorchkeepError(
     'ERR_CHECKPOINT_UNSUPPORTED',
     `${path}: ${formatPath(at)} is a tensor of the kind ${what}, which load() does not make yet`,

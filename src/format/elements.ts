@@ -1,11 +1,12 @@
 /** Values of tensors as a stream in C order, in constant memory whatever the size, the strides and the dtype. */
 import { toLittleEndian } from './byte-order.js'
-import { ByteSource } from './byte-source.js'
+import type { ByteSource } from './byte-source.js'
 import { decodeElements, isComplex, valuesPerElement } from './element-values.js'
 import { dtypes } from './dtypes.js'
 import { gatherRange } from './gather.js'
 import { TorchkeepError } from './errors.js'
 import { StorageCrc } from './storage-crc.js'
+import { openStorage } from './storage-source.js'
 import { contiguousStrides, elementCount, type QuantizedTensorRecord, type TensorRecord } from './tensor-record.js'
 import type { TorchFile } from './read.js'
 
@@ -69,9 +70,8 @@ export async function* readElementBytes(
   const { storage, dtype } = tensor
   const count = requireElements(file, tensor, options.maxElements)
   const { itemSizeBytes } = dtypes[dtype]
-  const source = await ByteSource.open(storage.source.path)
+  const source = await openStorage(storage)
   try {
-    source.requireUnchanged(storage.source.identity ?? file.identity)
     const crc = checkCrc ? await StorageCrc.begin(file, source, tensor) : null
     const block = blockElements(tensor, chunkElements)
     const buffer = new Uint8Array(Math.min(count, block) * itemSizeBytes)

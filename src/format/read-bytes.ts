@@ -1,11 +1,12 @@
 /** Reads the bytes of described tensors and storages, of every container, and checks their CRC-32. */
 import { swapBytes, swapUnitBytes } from './byte-order.js'
-import { ByteSource } from './byte-source.js'
+import type { ByteSource } from './byte-source.js'
 import { dtypes, type TypedArray } from './dtypes.js'
 import { isContiguous, readElementBytes } from './elements.js'
 import { tooMuch, unsupported } from './fault.js'
 import type { TorchFile } from './read.js'
 import { StorageCrc } from './storage-crc.js'
+import { openStorage } from './storage-source.js'
 import {
   ChunkedTensorRecord,
   contiguousStrides,
@@ -117,13 +118,14 @@ export async function verifyStorages(file: TorchFile): Promise<void> {
   }
 }
 
-/** Opens the file that a storage lies in, which is still what it was. */
+/** Opens the file that a storage lies in, runs `use`, closes. */
 async function withStorage<T>(storage: StorageRecord, use: (source: ByteSource) => Promise<T>): Promise<T> {
-  const { path, identity } = storage.source
-  return ByteSource.with(path, async (source) => {
-    if (identity !== undefined) source.requireUnchanged(identity)
-    return use(source)
-  })
+  const source = await openStorage(storage)
+  try {
+    return await use(source)
+  } finally {
+    await source.close()
+  }
 }
 
 function copyElement(from: Uint8Array, at: number, to: Uint8Array, place: number, itemBytes: number): void {

@@ -98,7 +98,19 @@ function viewed(args: CallArguments, dtype: DTypeName, requiresGrad: boolean, fl
   })
   args.allocate(recordBytes)
   checkView(args, tensor)
-  return tensor
+  return tensor.storage.viewOf === null ? tensor : overRoot(tensor)
+}
+
+/** A tensor over a part of another storage is one over that storage, so that aliases stay aliases. */
+function overRoot(tensor: TensorRecord): TensorRecord {
+  const { storage, dtype, storageOffset } = tensor
+  if (storage.viewOf === null) return tensor
+  const { storage: root, offsetBytes } = storage.viewOf
+  return new TensorRecord({
+    ...tensor,
+    storage: root,
+    storageOffset: storageOffset + offsetBytes / dtypes[dtype].itemSizeBytes,
+  })
 }
 
 function checkView(args: CallArguments, { storage, dtype, sizes, strides, storageOffset }: TensorRecord): void {

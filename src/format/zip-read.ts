@@ -62,30 +62,38 @@ export async function readZipArchive(
   const topFolder = checkNames(source.path, all)
   const offsets = await locate(source, all, directory.offset, findings, structure)
   const records = new Map<string, ZipRecord>()
-  const entries = new Map<string, CentralEntry>()
   for (const entry of all) {
-    if (entry.name.endsWith('/')) continue
+    if (isFolder(entry)) continue
     const { sizeBytes, method } = entry
     const name = entry.name.slice(topFolder.length + 1)
-    const offset = offsets.get(entry)
+    const offset = offsets?.get(entry)
     const crc = entry.crc32 === 0 && sizeBytes > 0 ? null : entry.crc32
     const offsetBytes = offset === undefined ? NaN : offset + source.beginBytes
     records.set(name, { name, offsetBytes, sizeBytes, method, crc32: crc })
-    entries.set(name, entry)
   }
   warnUnprotected(records, findings)
-  return { topFolder, records, entries, directoryOffset: directory.offset }
+  let byName: Map<string, CentralEntry> | undefined
+  return {
+    topFolder,
+    records,
+    get entries() {
+      return (byName ??= new Map(all.map((entry) => [entry.name.slice(topFolder.length + 1), entry])))
+    },
+    directoryOffset: directory.offset,
+  }
 }
 
-/** Goes through the records as they lie in the file. Returns where their data begins, as far as that was read. */
+const isFolder = ({ name }: CentralEntry) => name.charCodeAt(name.length - 1) === 0x2f
+
+/** Goes through the records as they lie in the file. Returns where their data begins; null where that was not read. */
 async function locate(
   source: ByteSource,
   entries: readonly CentralEntry[],
   limit: number,
   findings: Finding<FormatFindingId>[],
   structure: 'full' | 'directory',
-): Promise<Map<CentralEntry, number>> {
-  const byPlace = [...entries].sort((left, right) => left.headerOffset - right.headerOffset)
+): Promise<Map<CentralEntry, number> | null> {
+  const byPlace = inOrder(entries) ? entries : [...entries].sort((a, b) => a.headerOffset - b.headerOffset)
   const offsets = new Map<CentralEntry, number>()
   let [free, hidden] = [0, 0]
   for (const [index, entry] of byPlace.entries()) {
@@ -99,7 +107,8 @@ async function locate(
       const place = checkHeldRecord(source, entry, limit) ?? (await checkRecord(source, byPlace, index, limit))
       offsets.set(entry, place.begin)
       free = place.end
-    } else free = entry.headerOffset + 30 + Buffer.byteLength(entry.name) + entry.storedBytes
+    } // What a header has beyond the name is not known; at least this much it has.
+    else free = entry.headerOffset + 30 + entry.name.length + entry.storedBytes
     if (free > limit)
       corruptZip(source.path, `record ${entry.name} runs into the central directory`, 'zip.overlap', entry.name)
   }
@@ -108,7 +117,16 @@ async function locate(
     const message = `${hidden} bytes of the zip archive belong to none of its records`
     findings.push(formatFinding('zip.hidden_bytes', null, message))
   }
-  return offsets
+  return structure === 'full' ? offsets : null
+}
+
+function inOrder(entries: readonly CentralEntry[]): boolean {
+  let last = 0
+  for (const { headerOffset } of entries) {
+    if (headerOffset < last) return false
+    last = headerOffset
+  }
+  return true
 }
 
 /** PyTorch can be told to leave CRC-32s out (`torch.serialization.set_crc32_options`); they are 0 then. */
@@ -137,18 +155,18 @@ function checkNames(path: string, entries: readonly CentralEntry[]): string {
   }
   const prefix = `${topFolder}/`
   const seen = new Map<string, string>()
-  for (const { name } of entries) {
+  for (const entry of entries) {
+    const { name } = entry
     if (!name.startsWith(prefix))
       corruptZip(path, `record ${name} is not in the top folder ${topFolder}`, 'zip.structure', name)
-    if (leavesFolder.test(name.endsWith('/') ? name.slice(0, -1) : name)) {
+    if (leavesFolder.test(isFolder(entry) ? name.slice(0, -1) : name)) {
       const reason = `the record name ${quoted(name)} leaves its folder`
       fault(path, { finding: 'zip.record_name', subject: name, code: 'ERR_CHECKPOINT_UNSAFE' }, reason)
     }
     const lower = name.toLowerCase()
     const twin = seen.get(lower)
     if (twin !== undefined) {
-      const how =
-        twin === name ? `record ${name} is there twice` : `the records ${twin} and ${name} differ in case only`
+      const how = twin === name ? `record ${name} is there twice` : `the records ${twin} and ${name} differ in case only`
       corruptZip(path, how, 'zip.duplicate_record', name)
     }
     seen.set(lower, name)
