@@ -24,6 +24,7 @@ export const harmlessCalls: ReadonlySet<string> = new Set([
   'uuid.UUID',
   'copyreg._reconstructor',
   'torch._C.Generator',
+  'torch._dynamo.decorators._DimRange',
   'torch._tensor._rebuild_from_type',
   ...names('torch.autograd.', 'Variable variable.Variable'),
   'torch.distributed.checkpoint.metadata._MEM_FORMAT_ENCODING',

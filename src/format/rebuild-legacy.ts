@@ -57,7 +57,13 @@ export function buildTensor(tensor: Mutable<TensorRecord>, state: unknown, reade
   if (state.length === 4) {
     const view = viewOf(args)
     if (view.dtype !== tensor.dtype) args.fail(`a ${view.dtype} storage for a ${tensor.dtype} tensor`)
-    Object.assign(tensor, view)
+    if (tensor.requiresGrad) args.fail('another view for a tensor that wants a gradient')
+    Object.assign(tensor, {
+      storage: view.storage,
+      storageOffset: view.storageOffset,
+      sizes: view.sizes,
+      strides: view.strides,
+    })
     reader.awaitingState.delete(tensor)
   } else if (state.length === 3) {
     tensor.requiresGrad = args.bool(0)

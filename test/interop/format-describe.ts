@@ -80,7 +80,7 @@ export async function describeValue(root: unknown, file?: TorchFile): Promise<Js
     throw new Error(`nothing describes ${String(of)}`)
   }
 
-  function numpyItem(item: NumpyScalar['value']): Promise<Json> | Json {
+  async function numpyItem(item: NumpyScalar['value']): Promise<Json> {
     return typeof item === 'number' ? float(item) : item === null ? null : value(item)
   }
 
