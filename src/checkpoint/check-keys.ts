@@ -6,6 +6,7 @@ import { finding, type FindingId } from './findings.js'
 import type { TopLevel } from './migrations.js'
 import { knownKeys, layouts, unknownLayout } from './layouts.js'
 import type { NormalizedCheckpoint } from './normalize.js'
+import { recoveryDictOf } from './recovery-record.js'
 import { decodeCheckpoint } from './schema.js'
 
 /** Findings about the top-level keys and their types. */
@@ -16,7 +17,7 @@ export function checkKeys(checkpoint: NormalizedCheckpoint, path: string): Findi
     const message = `version ${version} is later than this Torchkeep knows: what is not understood is not judged`
     found.push(finding('version.newer', 'version', message))
   }
-  const recovery = recoveryOf(value)
+  const recovery = recoveryDictOf(value)
   if (recovery !== null) found.push(finding('checkpoint.recovered', 'metadata.recovery', recoveryText(recovery)))
   if (!['training_checkpoint', 'inference_export', 'shared_export', 'state_dict'].includes(kind)) return found
   const demands = layout === null ? unknownLayout : layouts[layout]
@@ -72,16 +73,9 @@ function checkSchema({ value }: NormalizedCheckpoint, path: string): Finding<Fin
     if (!(error instanceof TorchkeepError)) throw error
     const message = error.message.replace(`${path}: `, '')
     const id =
-      recoveryOf(value) !== null ? 'key.recommended' : message.endsWith('is missing') ? 'key.missing' : 'key.type'
+      recoveryDictOf(value) !== null ? 'key.recommended' : message.endsWith('is missing') ? 'key.missing' : 'key.type'
     return [finding(id, message.split(' ')[0] ?? null, message)]
   }
-}
-
-/** What a recovery wrote about itself; null where the file was not recovered. */
-export function recoveryOf(value: TopLevel): TopLevel | null {
-  const metadata = value.get('metadata')
-  const recovery: unknown = metadata instanceof Map ? metadata.get('recovery') : undefined
-  return recovery instanceof Map ? (recovery as TopLevel) : null
 }
 
 function recoveryText(recovery: TopLevel): string {

@@ -3,10 +3,10 @@ import { join, relative } from 'node:path'
 import { TorchkeepError } from '../format/errors.js'
 import { describeCheckpoint, type CheckpointDescription } from './describe.js'
 import { findCheckpointFiles } from './find.js'
+import type { RecoveryPotential } from './recovery-assess.js'
 import { exists } from './store.js'
 
-/** How well a damaged file could be recovered; see `assessRecovery`. */
-export type RecoveryPotential = 'high' | 'medium' | 'low' | 'none'
+export type { RecoveryPotential }
 
 /** What a list says of one file. */
 export interface ListedCheckpoint extends CheckpointDescription {

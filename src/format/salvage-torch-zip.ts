@@ -107,12 +107,13 @@ async function readRecords(
     globals: [...globals],
     findings,
   }
+  const unclaimed = storages.unclaimed()
   return {
     file,
     isSound: false,
     pickle: parsed?.value === undefined ? 'unreadable' : parsed.state,
     incomplete: storages.incomplete,
-    unclaimed: storages.unclaimed(),
+    unclaimed,
     damages: [...damages, ...storages.findings],
   }
 }
@@ -139,7 +140,11 @@ class SalvagedStorages {
     return [...this.#records.values()]
       .filter((record) => !this.#claimed.has(record) && !smallRecords.test(record.name) && record.sizeBytes > 0)
       .filter(({ method }) => method === 0)
-      .map((record) => this.#storage(record, { dtype: null, sizeBytes: record.sizeBytes, location: 'cpu' }))
+      .map((record) => {
+        const storage = this.#storage(record, { dtype: null, sizeBytes: record.sizeBytes, location: 'cpu' })
+        if (record.isCut) this.incomplete.set(storage.id, record.sizeBytes)
+        return storage
+      })
   }
 
   #make({ key, dtype, sizeBytes, location }: StorageId): StorageRecord {

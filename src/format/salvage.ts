@@ -32,7 +32,7 @@ export interface Salvage {
   readonly pickle: PickleState
   /** Storages whose bytes are not all there, by id: how many are, from the first on. */
   readonly incomplete: ReadonlyMap<string, number>
-  /** Bytes of data that no tensor lies in: storages without a pickle that tells what they are. */
+  /** Bytes of data that no tensor lies in: storages without a pickle that tells what they are, as large as what is there. Those that are cut are among the incomplete ones. */
   readonly unclaimed: readonly StorageRecord[]
   /** What is broken. */
   readonly damages: readonly Finding<FormatFindingId>[]
