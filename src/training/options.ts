@@ -29,6 +29,7 @@ const trainerOptions = record<TrainerOptions>({
 const trainOptions = record<TrainOptions>({
   resumeFrom: ['resumeFrom', path, 'optional'],
   accept: ['accept', list(text), 'optional'],
+  acceptRecovered: ['acceptRecovered', flag, 'optional'],
   signal: ['signal', checked('an AbortSignal', (value) => value instanceof AbortSignal), 'optional'],
 })
 

@@ -5,6 +5,7 @@ import { decodeCheckpoint, type Checkpoint } from '../checkpoint/schema.js'
 import { compareTrees, type ValueDifference } from '../checkpoint/compare-values.js'
 import { canonicalJson, configHash, decidingConfig } from '../checkpoint/config-hash.js'
 import { differences, type Plain } from '../checkpoint/fields.js'
+import { recoveryRecordOf } from '../checkpoint/recovery-record.js'
 import type { TrainingConfig } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
 import { load } from '../serialization.js'
@@ -25,6 +26,7 @@ export interface Restored {
  * Reads the checkpoint that `wanted` means (`latest`, `best` or a path) and refuses one of another training configuration, or of another model.
  *
  * @param accepted parts of the training configuration that may differ: `phases[1].lr`, or `phases` for all of them; parts of the model's configuration as `config.width`, or `config`.
+ * @param acceptRecovered whether a checkpoint may be taken that was recovered from a damaged file: its weights or labels may not be those of the run.
  * @throws TorchkeepError `ERR_CHECKPOINT_MISSING`, `ERR_CHECKPOINT_INCOMPATIBLE`, and what reading the file throws.
  */
 export async function readCheckpoint(
@@ -32,9 +34,12 @@ export async function readCheckpoint(
   wanted: string,
   { modelConfig, trainingConfig: config }: { modelConfig: Plain; trainingConfig: TrainingConfig },
   accepted: readonly string[],
+  acceptRecovered = false,
 ): Promise<Restored> {
   const path = await findCheckpoint(folder, wanted)
-  const checkpoint = decodeCheckpoint<Tensor>(await load(path), path)
+  const value = await load(path)
+  if (!acceptRecovered) refuseRecovered(path, value)
+  const checkpoint = decodeCheckpoint<Tensor>(value, path)
   checkModelConfig(path, checkpoint.config, modelConfig, accepted)
   const changes = differences(checkpoint.trainingConfig as unknown as Plain, config as unknown as Plain)
   const refused = changes.filter((change) => !accepted.some((part) => isWithin(change, part)))
@@ -51,6 +56,22 @@ export async function readCheckpoint(
   }
   checkPlace(path, checkpoint, config)
   return { path, checkpoint, changes }
+}
+
+function refuseRecovered(path: string, value: unknown): void {
+  const record = recoveryRecordOf(value)
+  if (record === null) return
+  const acts = (['damaged', 'lost', 'repaired', 'filled', 'unknown'] as const).flatMap((act) => {
+    const [first] = record[act]
+    return first === undefined
+      ? []
+      : [`${act}: ${first}${record[act].length > 1 ? `, ... (${record[act].length})` : ''}`]
+  })
+  throw new TorchkeepError(
+    'ERR_CHECKPOINT_INCOMPATIBLE',
+    `${path} was recovered from the damaged ${record.source}; a run that goes on from it is not the run that was. ${acts.join('; ')}`,
+    { suggestions: ['pass acceptRecovered: true to go on all the same', 'resume from an undamaged checkpoint'] },
+  )
 }
 
 /**

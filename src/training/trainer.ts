@@ -34,6 +34,8 @@ export interface TrainOptions {
   resumeFrom?: 'latest' | 'best' | (string & {})
   /** Paths of the training configuration that may differ from the checkpoint's, such as `phases[1].epochs`, and of the model's, such as `config.width`. */
   accept?: readonly string[]
+  /** Whether `resumeFrom` may be a checkpoint that was recovered from a damaged file. False unless told: its weights or labels may not be those of the run. */
+  acceptRecovered?: boolean
   /** Ends the run after the current step with a durable checkpoint; `train` then rejects with `ERR_ABORTED`. */
   signal?: AbortSignal
 }
@@ -165,7 +167,8 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
     })
     if (options.resumeFrom !== undefined) {
       const configs = { modelConfig: this.#config, trainingConfig }
-      run.restore(await readCheckpoint(checkpoints.folder, options.resumeFrom, configs, options.accept ?? []))
+      const { resumeFrom, accept = [], acceptRecovered = false } = options
+      run.restore(await readCheckpoint(checkpoints.folder, resumeFrom, configs, accept, acceptRecovered))
     }
     await checkpoints.prepare()
     try {
