@@ -68,3 +68,23 @@ export { architectureOf, type ModuleNode, type ModuleTensor } from './architectu
 export { compatibilityOf, type Compatibility, type CompatibilityTarget } from './compatibility.js'
 export { validateAll, type UnreadableFile, type ValidateAllOptions, type ValidationRun } from './validate-all.js'
 export { tagCheckpoint, type TagChanges, type TagResult } from './tag.js'
+export {
+  CheckpointManager,
+  type CategorizedCheckpoints,
+  type CheckpointSelection,
+  type ExportedSummary,
+  type JudgedCheckpoint,
+} from './manager.js'
+export {
+  assessRecovery,
+  CheckpointRecovery,
+  recoveryRecordOf,
+  type DamagedPolicy,
+  type NonFinitePolicy,
+  type RecoverableCheckpoint,
+  type RecoveryAssessment,
+  type RecoveryOptions,
+  type RecoveryPotential,
+  type RecoveryRecord,
+  type RecoveryResult,
+} from './recovery.js'

@@ -6,7 +6,7 @@ import type { Finding } from '../format/findings.js'
 import { type CheckpointDescription, describeCheckpoint } from './describe.js'
 import { findCheckpointFiles } from './find.js'
 import { type FindingId, findings } from './findings.js'
-import type { RecoveryPotential } from './listing.js'
+import { assessRecovery, type RecoveryPotential } from './recovery.js'
 import { type FileState, stateOf } from './removal.js'
 import type { RetentionFile } from './retention.js'
 import { runFolder } from './sidecar.js'
@@ -18,7 +18,7 @@ export interface SurveyOptions {
   level?: 'structure' | 'full'
   /** Called as the files are read, in bytes. */
   progress?: (doneBytes: number, totalBytes: number, path: string) => void
-  /** Tells how well a damaged file could be recovered; without it every damaged one counts as recoverable. */
+  /** Tells how well a damaged file could be recovered; {@link assessRecovery} unless told. */
   assess?: (path: string) => Promise<{ potential: RecoveryPotential }>
   /** Stops with ERR_ABORTED. */
   signal?: AbortSignal
@@ -93,7 +93,7 @@ const trainerNames = /^(checkpoint_epoch_\d+\w*|best_model_epoch_\d+\w*|latest_b
 
 async function judge(
   { path, role, sizeBytes }: CheckpointDescription,
-  { level = 'full', assess, signal }: SurveyOptions,
+  { level = 'full', assess = assessRecovery, signal }: SurveyOptions,
   progress: (doneBytes: number) => void,
 ): Promise<Judgement> {
   const unknown = { verdict: 'unknown', recoverable: false } as const
@@ -113,7 +113,7 @@ async function judge(
   )
   if (proof === undefined)
     return { ...unknown, reason: `not valid, but not proven to be damaged: ${inWords(report.errors[0])}`, report }
-  const potential = assess === undefined ? 'low' : (await assess(path)).potential
+  const { potential } = await assess(path)
   return { verdict: 'invalid', reason: inWords(proof), recoverable: potential !== 'none', report }
 }
 
