@@ -46,7 +46,7 @@ export interface MendedValue {
 /** Makes the value to write; null where nothing could be saved. What was done is in `acts`. */
 export async function mend(options: MendOptions): Promise<MendedValue | null> {
   const { acts } = options
-  tellStructure(options.salvage, acts)
+  tellStructure(options)
   const salvage = nameUnclaimed(options.salvage, options.donor, acts)
   const { file } = salvage
   if (file.value === undefined) return null
@@ -84,15 +84,20 @@ export async function mend(options: MendOptions): Promise<MendedValue | null> {
 /** Containers whose value is a program's objects or graph: of them the tensors are kept, by name. */
 const holdsOnlyNames = (container: Container): boolean => container === 'torchscript' || container === 'pt2'
 
-function tellStructure({ isSound, pickle, damages, file }: Salvage, acts: RecoveryActs): void {
+function tellStructure({ salvage, acts, issuesFixed }: MendOptions): void {
+  const { isSound, pickle, damages, file } = salvage
   if (!isSound) {
+    issuesFixed.push('Rebuilt the file from what is left of it')
     const [first] = damages
     acts.repaired.push(
       `the file: rebuilt from what is left of it (${first?.message.replace(`${file.path}: `, '') ?? 'it is broken'})`,
     )
   }
   const note = damages.find(({ subject, id }) => subject === 'data.pkl' && id === 'record.crc')?.message ?? 'data.pkl'
-  if (pickle === 'corrected') acts.repaired.push(note)
+  if (pickle === 'corrected') {
+    issuesFixed.push('Corrected one byte of data.pkl')
+    acts.repaired.push(note)
+  }
   if (pickle === 'changed') acts.damaged.push(note)
   if (pickle === 'partial') acts.lost.push('data.pkl: it breaks off; what it would have said after that')
   if (pickle === 'unreadable') acts.lost.push('data.pkl: names, shapes and everything that is no tensor')
