@@ -26,7 +26,7 @@ export interface CheckedTensor {
 }
 
 /**
- * The tensors of the model's state dict, of every other state dict in the file (averaged weights, a second model) and of the optimizer's state. Other tensors of a dict (random states, data) may hold anything.
+ * The tensors of the model's state dict, of every other state dict in the file (averaged weights, a second model), of pickled modules and of the optimizer's state. Other tensors of a dict (random states, data) may hold anything.
  */
 export function checkedTensors(file: Pick<TorchFile, 'value'>, checkpoint: NormalizedCheckpoint): CheckedTensor[] {
   const { value, kind } = checkpoint
@@ -53,6 +53,11 @@ export function checkedTensors(file: Pick<TorchFile, 'value'>, checkpoint: Norma
       [...stateDict].filter((entry): entry is [string, AnyTensorRecord] => isTensorRecord(entry[1])),
     )
     add(tensors, prefix, tensorRoles(value, stateDict))
+  }
+  for (const role of ['parameter', 'buffer'] as const) {
+    const inModules = listTensors(file.value).filter(({ path }) => path.at(-2) === `_${role}s`)
+    const tensors = new Map(inModules.map(({ path, record }) => [path.join('.'), record]))
+    add(tensors, '', new Map([...tensors.keys()].map((name) => [name, role])))
   }
   const optimizer = value.get('optimizer_state_dict')
   const state: unknown = optimizer instanceof Map ? optimizer.get('state') : undefined

@@ -1,5 +1,5 @@
 /** What a file is for: told from its container and its top-level keys, before anything is demanded of it. */
-import { isTensorRecord, type TorchFile } from '../format/index.js'
+import { isTensorRecord, OrderedDict, type TorchFile } from '../format/index.js'
 
 /** What a file is for. */
 export type CheckpointKind =
@@ -32,11 +32,17 @@ export function kindOf({ container, value }: KindFacts): CheckpointKind {
   return 'other'
 }
 
-/** Whether a value maps names to tensors and nothing else, with at least one tensor. */
+/**
+ * Whether a value is a state dict: it has the `_metadata` that `state_dict()` gives, or maps names to tensors (at least one) and to nothing else but the `_extra_state` of modules.
+ */
 export function isStateDict(value: unknown): boolean {
-  if (!(value instanceof Map) || value.size === 0) return false
+  if (!(value instanceof Map)) return false
+  if (value instanceof OrderedDict && value.metadata !== undefined) return true
+  let tensors = 0
   for (const [name, item] of value as Map<unknown, unknown>) {
-    if (typeof name !== 'string' || !isTensorRecord(item)) return false
+    if (typeof name !== 'string') return false
+    if (isTensorRecord(item)) tensors++
+    else if (!name.endsWith('_extra_state')) return false
   }
-  return true
+  return tensors > 0
 }

@@ -1,6 +1,13 @@
 /** Each migration by itself, layouts told from keys, versions, kinds. */
 import assert from 'node:assert/strict'
-import { kindOf, layoutOf, migrations, normalizeCheckpoint, type Layout } from '../../src/checkpoint/index.js'
+import {
+  isStateDict,
+  kindOf,
+  layoutOf,
+  migrations,
+  normalizeCheckpoint,
+  type Layout,
+} from '../../src/checkpoint/index.js'
 import { unwrapNumpy } from '../../src/checkpoint/migrations.js'
 import { isNewer } from '../../src/checkpoint/normalize.js'
 import { NumpyScalar, OrderedDict, PyFloat, Tuple } from '../../src/format/index.js'
@@ -109,6 +116,20 @@ describe('migrations', () => {
     assert.ok(copy.get('record') instanceof NumpyScalar)
     assert.ok(shared[0] instanceof NumpyScalar)
     assert.deepEqual(unwrapNumpy([scalar('<f8', 2), scalar('<i8', 2)], true), [new PyFloat(2), 2])
+  })
+})
+
+describe('state dicts', () => {
+  it('are told by _metadata, or by names of tensors and extra states only', () => {
+    const packed = new OrderedDict<string, unknown>([['fc._packed_params', Tuple.of(1)]])
+    packed.metadata = new Map()
+    const empty = new OrderedDict()
+    empty.metadata = new Map()
+    for (const value of [weights, packed, empty, dict({ w: weights.get('w'), _extra_state: 3 })])
+      assert.ok(isStateDict(value))
+    for (const value of [3, new Map(), dict({ _extra_state: 3 }), dict({ w: 3 }), new Map([[1, weights.get('w')]])]) {
+      assert.ok(!isStateDict(value))
+    }
   })
 })
 

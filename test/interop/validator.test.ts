@@ -59,6 +59,20 @@ torch.save({'coo': sparse.to_sparse_coo(), 'csr': sparse.to_sparse_csr(), 'csc':
     'batch': torch.stack([sparse, sparse]).to_sparse_csr(), 'empty': torch.zeros(2, 3).to_sparse_csr(), 'nested': torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(1, 3)])}, os.path.join(folder, 'sparse.pth'))
 `
 
+const spoil = `
+import os, math, warnings
+warnings.simplefilter('ignore')
+import torch.distributed.checkpoint as dcp
+at = lambda name: os.path.join(sys.argv[1], name)
+m = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3)).eval()
+with torch.no_grad(): m[0].weight[1, 1] = math.nan; m[1].running_var[2] = math.inf
+torch.save(m.state_dict(), at('legacy.pth'), _use_new_zipfile_serialization=False)
+torch.save(m, at('module.pth'))
+torch.jit.save(torch.jit.script(m), at('script.pt'))
+torch.export.save(torch.export.export(m, (torch.randn(4, 2),)), at('export.pt2'))
+dcp.save({'model': m.state_dict()}, checkpoint_id=at('distributed'))
+`
+
 describe('verdicts on sound files of real Python', () => {
   let folder: string
   const reports = new Map<string, ValidationReport>()
@@ -95,5 +109,32 @@ describe('verdicts on sound files of real Python', () => {
     )
     assert.equal(counts.size, 1)
     assert.ok([...counts][0] !== null)
+  })
+
+  it('look into every container, and into pickled modules', async () => {
+    const spoilt = await mkdtemp(join(tmpdir(), 'torchkeep-spoilt-'))
+    try {
+      await runPython(spoil, [spoilt])
+      const found: Record<string, string[]> = {}
+      for (const name of await readdir(spoilt)) {
+        const { errors, warnings } = await CheckpointValidator.validateCheckpointFile(join(spoilt, name))
+        found[name] = [...errors, ...warnings]
+          .filter(({ id }) => id.startsWith('tensor.'))
+          .map(({ id, subject }) => `${id} ${subject}`)
+      }
+      const both = (weight: string, variance: string) => [
+        `tensor.nonfinite ${weight}`,
+        `tensor.infinite_buffer ${variance}`,
+      ]
+      assert.deepEqual(found, {
+        distributed: both('model.0.weight', 'model.1.running_var'),
+        'export.pt2': both('state_dict.0.weight', 'state_dict.1.running_var'),
+        'legacy.pth': both('0.weight', '1.running_var'),
+        'module.pth': both('_modules.0._parameters.weight', '_modules.1._buffers.running_var'),
+        'script.pt': both('module.0.weight', 'module.1.running_var'),
+      })
+    } finally {
+      await rm(spoilt, { recursive: true })
+    }
   })
 })
