@@ -14,7 +14,7 @@ export interface ListedCheckpoint extends CheckpointDescription {
   name: string
   /** Whether no other sound checkpoint of the list has a lower validation loss. Copies of the best one are all marked. */
   best: boolean
-  /** Looked at where the structure is bad; null elsewhere. */
+  /** Looked at where the structure of a checkpoint of a run is bad; null elsewhere. */
   recovery: RecoveryPotential | null
 }
 
@@ -22,7 +22,7 @@ export interface ListedCheckpoint extends CheckpointDescription {
 export interface ListOptions {
   /** Whether all folders inside are searched. Otherwise (unless told) the folder itself and those in which checkpoints of a run lie: `regular/`, `best/`, `phases/`. */
   recursive?: boolean
-  /** Tells how well a damaged file could be recovered; without it `recovery` stays null. */
+  /** Tells how well a damaged file could be recovered; `assessRecovery` unless told. */
   assess?: (path: string) => Promise<{ potential: RecoveryPotential }>
   signal?: AbortSignal
   onProgress?: (done: number, total: number) => void
@@ -39,7 +39,7 @@ const atOnce = 8
  */
 export async function listCheckpoints(folder: string, options: ListOptions = {}): Promise<ListedCheckpoint[]> {
   const paths = await pathsOf(folder, options.recursive === true)
-  const listed = new Array<ListedCheckpoint>(paths.length)
+  const listed = new Array<ListedCheckpoint | null>(paths.length)
   let [next, done] = [0, 0]
   const describeSome = async (): Promise<void> => {
     for (let index = next++; index < paths.length; index = next++) {
@@ -49,8 +49,9 @@ export async function listCheckpoints(folder: string, options: ListOptions = {})
     }
   }
   await Promise.all(Array.from({ length: atOnce }, describeSome))
-  markBest(listed)
-  return listed
+  const there = listed.filter((file) => file !== null)
+  markBest(there)
+  return there
 }
 
 async function pathsOf(folder: string, recursive: boolean): Promise<string[]> {
@@ -64,10 +65,28 @@ async function pathsOf(folder: string, recursive: boolean): Promise<string[]> {
   return [...paths, ...more.flat()].sort()
 }
 
-async function describe(folder: string, path: string, { assess }: ListOptions): Promise<ListedCheckpoint> {
-  const description = await describeCheckpoint(path, { folder })
-  const recovery = description.structure === 'bad' && assess !== undefined ? (await assess(path)).potential : null
+/** Null for a file that was removed meanwhile, as a rotation does. */
+async function describe(folder: string, path: string, options: ListOptions): Promise<ListedCheckpoint | null> {
+  const description = await unlessGone(path, () => describeCheckpoint(path, { folder }))
+  if (description === null) return null
+  const { structure } = description
+  const recovery = structure === 'bad' && isOfRun(description) ? await potentialOf(path, options) : null
   return { ...description, name: relative(folder, path), best: false, recovery }
+}
+
+async function potentialOf(path: string, { assess }: ListOptions): Promise<RecoveryPotential | null> {
+  // Loaded only where something is damaged.
+  const look = assess ?? (await import('./recovery-assess.js')).assessRecovery
+  return (await unlessGone(path, () => look(path)))?.potential ?? null
+}
+
+async function unlessGone<Result>(path: string, look: () => Promise<Result>): Promise<Result | null> {
+  try {
+    return await look()
+  } catch (error) {
+    if (error instanceof TorchkeepError && error.code === 'ERR_CHECKPOINT_MISSING' && !(await exists(path))) return null
+    throw error
+  }
 }
 
 /** Whether a file is a checkpoint of a run, and not a backup, an export or foreign. */
