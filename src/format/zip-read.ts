@@ -166,7 +166,8 @@ function checkNames(path: string, entries: readonly CentralEntry[]): string {
     const lower = name.toLowerCase()
     const twin = seen.get(lower)
     if (twin !== undefined) {
-      const how = twin === name ? `record ${name} is there twice` : `the records ${twin} and ${name} differ in case only`
+      const how =
+        twin === name ? `record ${name} is there twice` : `the records ${twin} and ${name} differ in case only`
       corruptZip(path, how, 'zip.duplicate_record', name)
     }
     seen.set(lower, name)
