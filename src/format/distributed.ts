@@ -173,7 +173,10 @@ class DistributedItems {
     })
     try {
       const inOrder = [...wanted].sort((left, right) => left.place.offsetBytes - right.place.offsetBytes)
+      let free = 0
       for (const { place, take } of inOrder) {
+        if (place.offsetBytes < free) this.#broken(file, `two items of ${file} overlap at byte ${place.offsetBytes}`)
+        free = place.offsetBytes + place.sizeBytes
         const section = source.section(place.offsetBytes, place.sizeBytes)
         const session = new PickleSession(path, this.#settings)
         const archive = await readZipArchive(section, session.findings)

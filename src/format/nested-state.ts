@@ -1,6 +1,9 @@
 /** Nests a flattened state dict again. Source: `torch/distributed/checkpoint/_nested_dict.py` (2.13). */
 import { fault, quoted } from './fault.js'
 
+/** More steps than the state dict of any model has. The same long path, named again and again, would cost far more than the pickle that holds it once. */
+const maxSteps = 100
+
 type Container = Map<string, unknown> | unknown[]
 
 /**
@@ -19,6 +22,7 @@ export function nestState(
       const found = { finding: 'distributed.metadata', subject: name } as const
       return fault(path, found, `the path of ${quoted(name)} does not fit those of the others`)
     }
+    if (steps.length > maxSteps) broken()
     let at: Container = root
     for (const [index, step] of steps.entries()) {
       if (typeof step === 'string' ? !(at instanceof Map) : !Array.isArray(at) || step > flat.size) broken()
