@@ -4,6 +4,7 @@ import { decodeElements, isComplex, valuesPerElement } from '../format/element-v
 import { readDequantized, readElementBytes, readElements } from '../format/elements.js'
 import { TorchkeepError } from '../format/errors.js'
 import type { TorchFile } from '../format/read.js'
+import { OpenSources } from '../format/storage-source.js'
 import {
   ChunkedTensorRecord,
   elementCount,
@@ -52,11 +53,17 @@ export class TensorComparer {
   readonly #a: TorchFile
   readonly #b: TorchFile
   readonly #options: ComparerOptions
+  readonly #sources = new OpenSources()
 
   constructor(a: TorchFile, b: TorchFile, options: ComparerOptions) {
     this.#a = a
     this.#b = b
     this.#options = options
+  }
+
+  /** Closes the files. */
+  close(): Promise<void> {
+    return this.#sources.close()
   }
 
   /** @throws TorchkeepError ERR_CHECKPOINT_CORRUPT for damaged bytes in either file, ERR_ABORTED. */
@@ -96,7 +103,7 @@ export class TensorComparer {
     if (a instanceof MetaTensorRecord) return all
     for (const piece of piecesOf(a, a) ?? []) {
       const sums = new FigureSums(this.#options.tolerance)
-      for await (const values of valuesOf(this.#a, piece.a)) {
+      for await (const values of this.#values(this.#a, piece.a)) {
         this.#proceed(0, piece.a)
         sums.add(values, values)
       }
@@ -116,7 +123,7 @@ export class TensorComparer {
     if (!(await this.#equalQuantizers(a, b))) return false
     const { itemSizeBytes } = dtypes[left.dtype]
     let done = 0
-    for await (const [one, other] of together(readElementBytes(this.#a, left), readElementBytes(this.#b, right))) {
+    for await (const [one, other] of this.#bytes(left, right)) {
       if (Buffer.compare(one, other) !== 0) return false
       this.#proceed((done += one.byteLength / itemSizeBytes), a)
     }
@@ -140,7 +147,7 @@ export class TensorComparer {
     const sums = new FigureSums(this.#options.tolerance)
     let done = 0
     if (isWideInteger(a) && isWideInteger(b) && a.dtype === b.dtype) {
-      for await (const [one, other] of together(readElementBytes(this.#a, a), readElementBytes(this.#b, b))) {
+      for await (const [one, other] of this.#bytes(a, b)) {
         const signed = a.dtype === 'int64'
         sums.add(decodeElements(a.dtype, one), decodeElements(a.dtype, other), differences64(one, other, signed))
         this.#proceed((done += one.byteLength / 8), a)
@@ -148,12 +155,24 @@ export class TensorComparer {
       return sums
     }
     const complex = [a, b].map((tensor) => isComplex(integersOf(tensor).dtype))
-    for await (const [one, other] of together(valuesOf(this.#a, a), valuesOf(this.#b, b))) {
+    for await (const [one, other] of together(this.#values(this.#a, a), this.#values(this.#b, b))) {
       if (complex[0] === false && complex[1] === false) sums.add(one, other)
       else sums.addComplex(complex[0] ? one : asComplex(one), complex[1] ? other : asComplex(other))
       this.#proceed((done += one.length / valuesPerElement(integersOf(a).dtype)), a)
     }
     return sums
+  }
+
+  #bytes(a: TensorRecord, b: TensorRecord): AsyncGenerator<[Uint8Array, Uint8Array]> {
+    const options = { sources: this.#sources }
+    return together(readElementBytes(this.#a, a, options), readElementBytes(this.#b, b, options))
+  }
+
+  #values(file: TorchFile, tensor: WholeTensor): AsyncGenerator<Float64Array> {
+    const options = { sources: this.#sources }
+    return tensor instanceof QuantizedTensorRecord
+      ? readDequantized(file, tensor, options)
+      : readElements(file, tensor, options)
   }
 
   #proceed(elements: number, tensor: WholeTensor): void {
@@ -179,10 +198,6 @@ const integersOf = (tensor: WholeTensor): TensorRecord =>
 
 const isWideInteger = (tensor: WholeTensor): tensor is TensorRecord =>
   tensor instanceof TensorRecord && (tensor.dtype === 'int64' || tensor.dtype === 'uint64')
-
-function valuesOf(file: TorchFile, tensor: WholeTensor): AsyncGenerator<Float64Array> {
-  return tensor instanceof QuantizedTensorRecord ? readDequantized(file, tensor) : readElements(file, tensor)
-}
 
 /** Elements that hold two numbers which are no complex one (`float4_e2m1fn_x2`) compare with their like only. */
 const isComparable = (a: DTypeName, b: DTypeName): boolean => (a === 'float4_e2m1fn_x2') === (b === 'float4_e2m1fn_x2')

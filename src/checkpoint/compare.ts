@@ -24,6 +24,7 @@ import {
   requireCommonKey,
   sharing,
   sideOf,
+  type BegunParts,
   type ComparedFile,
 } from './compare-sides.js'
 import { TensorComparer } from './compare-tensors.js'
@@ -102,12 +103,7 @@ export async function compareCheckpoints(
     signal: options.signal ?? null,
     onProgress: (bytes) => progress.within(bytes),
   })
-  const known = new Map<string, ComparedTensor[]>()
-  const begin = (label: string, bytes: number): void => progress.begin(label, bytes)
-  const model = await compareTensorsOf(begun.model, comparer, known, begin)
-  for (const [name, part] of Object.entries(begun))
-    if (name !== 'model') await compareTensorsOf(part, comparer, known, begin)
-  const layers = await changedLayers(model, comparer, tolerance)
+  const layers = await compareAllTensors(begun, comparer, progress, tolerance).finally(() => comparer.close())
   const history = compareHistories(a.value, b.value, notCompared, tolerance)
   const differentParts = Object.entries(begun)
     .filter(([, { part }]) => (sameLayout && part.inA !== part.inB) || differs(part, tolerance))
@@ -136,6 +132,21 @@ export async function compareCheckpoints(
     rest: begun.rest.part,
     metadata: metadataDifferences(a, b),
   }
+}
+
+/** Completes the parts; the layers of the model that changed. */
+async function compareAllTensors(
+  begun: BegunParts['begun'],
+  comparer: TensorComparer,
+  progress: ComparisonProgress,
+  tolerance: Tolerance | null,
+): Promise<LayerComparison[]> {
+  const known = new Map<string, ComparedTensor[]>()
+  const begin = (label: string, bytes: number): void => progress.begin(label, bytes)
+  const { model, ...others } = begun
+  const tensors = await compareTensorsOf(model, comparer, known, begin)
+  for (const part of Object.values(others)) await compareTensorsOf(part, comparer, known, begin)
+  return changedLayers(tensors, comparer, tolerance)
 }
 
 function historyDiffers({ rowsA, rowsB, divergesAt, continuedBy }: HistoryComparison, sameLayout: boolean): boolean {

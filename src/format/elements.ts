@@ -6,7 +6,7 @@ import { dtypes } from './dtypes.js'
 import { gatherRange } from './gather.js'
 import { TorchkeepError } from './errors.js'
 import { StorageCrc } from './storage-crc.js'
-import { openStorage } from './storage-source.js'
+import { openStorage, type OpenSources } from './storage-source.js'
 import { contiguousStrides, elementCount, type QuantizedTensorRecord, type TensorRecord } from './tensor-record.js'
 import type { TorchFile } from './read.js'
 
@@ -18,10 +18,15 @@ export interface ElementOptions {
   checkCrc?: boolean
   /** Most elements that are read: an expanded tensor (stride 0) can claim far more than its file holds. The larger of what its storage holds and 2^30 unless told. */
   maxElements?: number
+  /** Files that stay open between the tensors of a walk through many; the caller closes them. Without it each call opens its file and closes it. */
+  sources?: OpenSources
 }
 
 /** Elements in a piece. */
 export const defaultChunkElements = 1 << 18
+
+/** Up to this size, tensors are read with what lies behind them. */
+const smallBytes = 4 << 10
 
 /** How much of a tensor that is not contiguous is gathered at once. */
 const scatteredBlockBytes = 16 << 20
@@ -70,7 +75,7 @@ export async function* readElementBytes(
   const { storage, dtype } = tensor
   const count = requireElements(file, tensor, options.maxElements)
   const { itemSizeBytes } = dtypes[dtype]
-  const source = await openStorage(storage)
+  const source = await (options.sources?.of(storage) ?? openStorage(storage))
   try {
     const crc = checkCrc ? await StorageCrc.begin(file, source, tensor) : null
     const block = blockElements(tensor, chunkElements)
@@ -87,7 +92,7 @@ export async function* readElementBytes(
     }
     crc?.finish()
   } finally {
-    await source.close()
+    if (options.sources === undefined) await source.close()
   }
 }
 
@@ -108,8 +113,14 @@ async function readBlock(
   const { itemSizeBytes, elementsPerByte } = dtypes[tensor.dtype]
   const first = tensor.storage.source.offsetBytes
   if (elementsPerByte > 1) await readPacked(source, tensor, [begin, end], piece)
-  else if (isContiguous(tensor)) await source.readInto(piece, first + (tensor.storageOffset + begin) * itemSizeBytes)
+  else if (isContiguous(tensor)) await readNear(source, first + (tensor.storageOffset + begin) * itemSizeBytes, piece)
   else await gatherRange(source, tensor, [begin, end], piece)
+}
+
+/** Small tensors lie next to one another: what one read brings serves several. */
+async function readNear(source: ByteSource, offset: number, piece: Uint8Array): Promise<void> {
+  if (piece.byteLength > smallBytes) return source.readInto(piece, offset)
+  piece.set(source.peek(offset, piece.byteLength) ?? (await source.read(offset, piece.byteLength)))
 }
 
 /** Packed elements lie in the lower bits first. */
