@@ -8,7 +8,7 @@ import { resolve } from 'node:path'
 import type { ByteSource } from './byte-source.js'
 import { dtypes } from './dtypes.js'
 import { fault, quoted } from './fault.js'
-import { formatFinding } from './findings.js'
+import { formatFinding, type Finding, type FormatFindingId } from './findings.js'
 import type { PickleReader } from './pickle-read.js'
 import { PickleStream } from './pickle-stream.js'
 import { storageId, storageIdPrefix, StorageTable, type StorageId } from './storage-table.js'
@@ -19,8 +19,22 @@ import { PythonGlobal, Tuple } from './values.js'
 const magicNumber = 0x1950a86a20f9469cfc6cn
 const protocolVersion = 1001
 
-/** Reads a file of the pre-1.6 format. */
-export async function readLegacy(source: ByteSource, settings: ReadSettings): Promise<TorchFile> {
+/** What is wrong with the storages of a broken file, for those who want the rest of it all the same. */
+export interface LegacyDamage {
+  /** Storages whose bytes are not all there, by id: how many are. */
+  readonly incomplete: Map<string, number>
+  readonly findings: Finding<FormatFindingId>[]
+}
+
+/**
+ * Reads a file of the pre-1.6 format.
+ * @param damage gathers what is wrong with the storages; without it, that is thrown.
+ */
+export async function readLegacy(
+  source: ByteSource,
+  settings: ReadSettings,
+  damage?: LegacyDamage,
+): Promise<TorchFile> {
   const { path } = source
   const stream = new PickleStream(source, 0, settings.maxPickleBytes)
   const session = new PickleSession(path, settings)
@@ -33,7 +47,8 @@ export async function readLegacy(source: ByteSource, settings: ReadSettings): Pr
   const pickle = await stream.next('the object')
   const value = session.read(pickle, 'the object', (id, reader) => storages.load(id, reader))
   const keys = readKeys(path, await plain('the list of storages'), storages)
-  await storages.locate(keys, stream.position, settings.structure)
+  if (damage === undefined) await storages.locate(keys, stream.position, settings.structure)
+  else await storages.locateSome(keys, stream.position, damage)
   if (storages.hasUntyped) {
     const message =
       'torch.load cannot read back tensors of dtypes without a storage class (uint16, float8...) in this format'
@@ -176,6 +191,27 @@ class LegacyStorages {
     }
     if (at === source.sizeBytes) return
     fault(source.path, { finding: 'file.trailing_bytes' }, `${source.sizeBytes - at} bytes follow the last storage`)
+  }
+
+  /** {@link locate} for a broken file: the pickle says where each storage is, as long as nothing is missing before it. */
+  async locateSome(keys: readonly string[], begin: number, { incomplete, findings }: LegacyDamage): Promise<void> {
+    const source = this.#source
+    let at = begin
+    for (const key of keys) {
+      const { place, unitBytes } = this.#places.get(key) as { place: Place; unitBytes: number }
+      const storage = this.table.inOrder.find(({ recordName }) => recordName === key) as StorageRecord
+      const there = Math.max(Math.min(place.sizeBytes, source.sizeBytes - at - 8), 0)
+      place.offsetBytes = source.beginBytes + Math.min(at + 8, source.sizeBytes)
+      if (there < place.sizeBytes) {
+        incomplete.set(storage.id, there)
+        const message = `storage ${key}: ${there} of ${place.sizeBytes} bytes are there`
+        findings.push(formatFinding('file.truncated', key, message))
+      } else if ((await source.read(at, 8)).readBigUInt64LE(0) !== BigInt(place.sizeBytes / unitBytes)) {
+        const message = `storage ${key}: the count of its elements is not what the pickle says`
+        findings.push(formatFinding('record.size', key, message))
+      }
+      at += 8 + place.sizeBytes
+    }
   }
 }
 

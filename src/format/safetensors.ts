@@ -14,7 +14,7 @@ import { contiguousStrides, elementCount, StorageRecord, TensorRecord } from './
 import type { ReadSettings, TorchFile } from './torch-file.js'
 
 /** The dtypes of the format that PyTorch has. */
-const dtypeNames: ReadonlyMap<string, DTypeName> = new Map([
+export const safetensorsDTypes: ReadonlyMap<string, DTypeName> = new Map([
   ['BOOL', 'bool'],
   ['U8', 'uint8'],
   ['I8', 'int8'],
@@ -125,7 +125,7 @@ function readEntry(path: string, name: string, value: JsonValue, findings: Findi
   if (begin === undefined || end === undefined || offsets.length !== 2 || begin > end)
     return bad(`its data_offsets are [${offsets.slice(0, 4).join(', ')}], expected a begin and an end`)
   if (dtypeText.startsWith('F6_')) unsupported(path, name, `tensor ${quoted(name)}: PyTorch has no dtype ${dtypeText}`)
-  const dtype = dtypeNames.get(dtypeText) ?? bad(`its dtype ${quoted(dtypeText)} is unknown`)
+  const dtype = safetensorsDTypes.get(dtypeText) ?? bad(`its dtype ${quoted(dtypeText)} is unknown`)
   const sizes = dtype === 'float4_e2m1fn_x2' ? halved(shape) : shape
   if (sizes === null) return bad(`an F4 tensor of shape [${shape.join(', ')}] does not fill its bytes`)
   const sizeBytes = elementCount(sizes) * dtypes[dtype].itemSizeBytes

@@ -1,11 +1,12 @@
 /** Reads what is left of a broken file: the value as far as the pickle tells it, and for each storage how many of its bytes are there. Constant memory, whatever the size of the file. */
 import { ByteSource } from './byte-source.js'
 import { TorchkeepError } from './errors.js'
-import type { Finding, FormatFindingId } from './findings.js'
+import { formatFinding, type Finding, type FormatFindingId } from './findings.js'
+import { readLegacy } from './legacy.js'
 import { readTorchFile } from './read.js'
 import { salvageSafetensors } from './salvage-safetensors.js'
 import { salvageTorchZip } from './salvage-torch-zip.js'
-import type { TorchFile } from './torch-file.js'
+import { readSettings, type TorchFile } from './torch-file.js'
 import type { StorageRecord } from './tensor-record.js'
 
 /** What told names, shapes and dtypes of the tensors. */
@@ -57,8 +58,27 @@ export async function salvageFile(path: string, options: SalvageOptions = {}): P
     if (!(error instanceof TorchkeepError)) throw error
     if (error.code === 'ERR_CHECKPOINT_MISSING' || error.code === 'ERR_CHECKPOINT_UNREADABLE') throw error
     return ByteSource.with(path, async (source) => {
-      const safetensors = await salvageSafetensors(source, error)
-      return safetensors ?? (await salvageTorchZip(source, error, maxPickleBytes))
+      const other = (await salvageSafetensors(source, error)) ?? (await salvageLegacy(source, error, maxPickleBytes))
+      return other ?? (await salvageTorchZip(source, error, maxPickleBytes))
     })
+  }
+}
+
+/** A stream of pickles whose storages were cut: the pickles come first. Null for other files, and where a pickle is broken. */
+async function salvageLegacy(
+  source: ByteSource,
+  failure: TorchkeepError,
+  maxPickleBytes: number,
+): Promise<Salvage | null> {
+  if (source.sizeBytes < 2 || (await source.read(0, 1))[0] !== 0x80) return null
+  const incomplete = new Map<string, number>()
+  const damages = [formatFinding(failure.finding ?? 'legacy.structure', failure.subject, failure.message)]
+  const settings = readSettings({ unsafe: 'describe', keepFloats: true, maxPickleBytes })
+  try {
+    const file = await readLegacy(source, settings, { incomplete, findings: damages })
+    return { file, isSound: false, pickle: 'whole', incomplete, unclaimed: [], damages }
+  } catch (error) {
+    if (error instanceof TorchkeepError) return null
+    throw error
   }
 }
