@@ -48,7 +48,7 @@ export function comparisonLines(comparison: Comparison, most: number): string[] 
 function fileColumns(a: ComparedFile): Column<ComparedFile>[] {
   return [
     { title: '', text: (file) => (file === a ? 'A' : 'B') },
-    { title: 'kind', text: ({ kind }) => kind.replaceAll('_', ' ') },
+    { title: 'kind', text: ({ kind }) => kind },
     { title: 'layout', text: ({ layout }) => layout },
     { title: 'epoch', text: ({ epoch }) => (epoch === null ? null : String(epoch)), align: 'right' },
     { title: 'phase', text: ({ phase }) => (phase === null ? null : String(phase)), align: 'right' },

@@ -48,14 +48,14 @@ function tensorText({ total, saved, unnamed }: RecoveryAssessment['tensors']): s
 export function scanLines(folder: string, checkpoints: readonly RecoverableCheckpoint[]): string[] {
   if (checkpoints.length === 0) return [`nothing is damaged in ${printable(folder)}`]
   return tableLines(checkpoints, [
-    { title: 'FILE', text: ({ name }) => name },
+    { title: 'file', text: ({ name }) => name },
     {
-      title: 'RECOVERABLE',
+      title: 'recoverable',
       text: ({ potential }) => potential,
       style: (text, { potential }) => colours[potential](text),
     },
-    { title: 'TENSORS', text: ({ tensors }) => tensorText(tensors) },
-    { title: 'DAMAGE', text: ({ errors }) => errors[0] ?? null },
+    { title: 'tensors', text: ({ tensors }) => tensorText(tensors) },
+    { title: 'damage', text: ({ errors }) => errors[0] ?? null },
   ])
 }
 
