@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { configHash, decidingConfig, keysOutsideHash } from '../../src/checkpoint/index.js'
+import { packageRoot } from '../../src/libtorch/index.js'
 import { canonicalJson } from '../../src/checkpoint/config-hash.js'
 import { NumpyScalar, PyFloat, Tuple } from '../../src/format/index.js'
 
@@ -63,6 +66,13 @@ describe('the hash of a configuration', () => {
     ]) {
       assert.notEqual(configHash(changed), configHash(model))
     }
+  })
+
+  it('leaves out the very keys that docs/compare.md lists', () => {
+    const text = readFileSync(join(packageRoot, 'docs', 'compare.md'), 'utf8')
+    const list = text.slice(text.indexOf('- how it is trained: '))
+    const documented = [...list.matchAll(/`(\w+)`/g)].map(([, key]) => key)
+    assert.deepEqual(documented.sort(), [...keysOutsideHash].sort())
   })
 
   it('takes keys that mean something to JavaScript as any other', () => {

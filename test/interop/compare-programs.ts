@@ -127,6 +127,13 @@ import copy
 a = copy.deepcopy(state(1)); b = copy.deepcopy(a['model_state_dict'])
 torch.save({'state_dict': b}, at('kinds-wrapped.pth'))
 torch.save({'model_state_dict': b, 'config': a['config'], 'export_timestamp': 1, 'export_type': 'inference', 'model_class': 'X'}, at('kinds-export.pth'))
+torch.save(a, at('kinds-legacy.pth'), _use_new_zipfile_serialization=False)
+header, data = {'__metadata__': {'format': 'pt', 'title': 'safe'}}, b''
+for n, t in b.items():
+    raw = t.contiguous().view(-1).view(torch.uint8).numpy().tobytes() if t.dim() else t.reshape(1).view(torch.uint8).numpy().tobytes()
+    header[n] = {'dtype': {torch.float32: 'F32', torch.int64: 'I64'}[t.dtype], 'shape': list(t.shape), 'data_offsets': [len(data), len(data) + len(raw)]}; data += raw
+text = json.dumps(header).encode(); text += b' ' * (-len(text) % 8)
+open(at('kinds.safetensors'), 'wb').write(len(text).to_bytes(8, 'little') + text + data)
 torch.save([1, 2], at('kinds-list.pth'))`,
   parts: `a = {'model_state_dict': {}, 'optimizer_state_dict': {}, 'epoch': 1}; b = {'model_state_dict': {}, 'epoch': 1, 'optimizer_state_dict': {}, 'scheduler_state': {'a': 1}}`,
   other: `

@@ -206,12 +206,15 @@ print(json.dumps(results).replace('Infinity', '"Infinity"'))`,
   })
 
   it('compares what two layouts both have: a training checkpoint, its state dict, an inference export', async () => {
-    for (const other of ['kinds-b.pth', 'kinds-wrapped.pth', 'kinds-export.pth']) {
+    for (const other of ['kinds-b.pth', 'kinds-wrapped.pth', 'kinds-export.pth', 'kinds.safetensors']) {
       const { same, model, optimizer, keysOnlyInA } = await compare('kinds-a.pth', other)
       assert.deepEqual([same, model.numTensors, model.numIdenticalTensors], [true, 9, 9], other)
       assert.deepEqual([optimizer.inA, optimizer.inB], [true, false])
       assert.ok(keysOnlyInA.includes('optimizer_state_dict'), other)
     }
+    const legacy = await compare('kinds-a.pth', 'kinds-legacy.pth')
+    assert.deepEqual([legacy.same, legacy.b.container, legacy.optimizer.numIdenticalTensors], [true, 'torch_legacy', 6])
+    assert.equal((await compare('kinds-a.pth', 'kinds.safetensors')).b.title, 'safe')
     await assert.rejects(compare('kinds-a.pth', 'kinds-list.pth'), {
       code: 'ERR_CHECKPOINT_INCOMPATIBLE',
       message: /nothing in common/,
