@@ -213,7 +213,10 @@ print(json.dumps(results).replace('Infinity', '"Infinity"'))`,
       assert.ok(keysOnlyInA.includes('optimizer_state_dict'), other)
     }
     const legacy = await compare('kinds-a.pth', 'kinds-legacy.pth')
-    assert.deepEqual([legacy.same, legacy.b.container, legacy.optimizer.numIdenticalTensors], [true, 'torch_legacy', 12])
+    assert.deepEqual(
+      [legacy.same, legacy.b.container, legacy.optimizer.numIdenticalTensors],
+      [true, 'torch_legacy', 12],
+    )
     assert.equal((await compare('kinds-a.pth', 'kinds.safetensors')).b.title, 'safe')
     await assert.rejects(compare('kinds-a.pth', 'kinds-list.pth'), {
       code: 'ERR_CHECKPOINT_INCOMPATIBLE',
