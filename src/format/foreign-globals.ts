@@ -64,7 +64,7 @@ const dangerousModules: ReadonlySet<string> = new Set(
 )
 
 /** The same inside packages whose other parts are harmless, and in modules whose names people give to their own. */
-const dangerousParts: readonly string[] = [
+const dangerousParts: ReadonlySet<string> = new Set([
   'code.InteractiveConsole',
   'code.InteractiveInterpreter',
   'code.interact',
@@ -112,7 +112,7 @@ const dangerousParts: readonly string[] = [
   'types.MethodType',
   'types.ModuleType',
   'types.new_class',
-]
+])
 
 /**
  * Why a name could run code by its mere nature, or null where it does not look so. An unknown class is not in itself dangerous to describe; Python would import its
@@ -126,8 +126,10 @@ export function dangerOf(module: string, name: string): string | null {
   const reached = [module.split('.')[0] ?? '', ...parts.slice(0, -1)].find((part) => dangerousModules.has(part))
   if (reached !== undefined) return `the module ${reached} could run code`
   if (parts.length === 1 && modulesByName.has(name)) return `it is the module ${name}`
-  const inside = dangerousParts.find((part) => full === part || full.startsWith(`${part}.`))
-  return inside === undefined ? null : `${inside} could run code`
+  for (let dot = full.indexOf('.'); dot >= 0; dot = full.indexOf('.', dot + 1)) {
+    if (dangerousParts.has(full.slice(0, dot))) return `${full.slice(0, dot)} could run code`
+  }
+  return dangerousParts.has(full) ? 'it could run code' : null
 }
 
 /** Modules that other modules import under their own names, such as `torch.serialization.os`. */

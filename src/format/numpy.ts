@@ -5,6 +5,9 @@ import type { Rebuild } from './rebuild-tensors.js'
 import { decodeNumpyItem } from './numpy-values.js'
 import { ByteArray, NumpyArray, NumpyDType, NumpyScalar, OpaqueObject, PythonGlobal, Tuple } from './values.js'
 
+/** Bytes that a description takes. */
+const objectBytes = 200
+
 /** What numpy's functions give, by full name. */
 export const numpyRebuilders: ReadonlyMap<string, Rebuild> = new Map<string, Rebuild>([
   ['numpy.dtype', rebuildDType],
@@ -18,6 +21,7 @@ export const numpyRebuilders: ReadonlyMap<string, Rebuild> = new Map<string, Reb
 /** `numpy.dtype('f4', False, True)`; its byte order comes with BUILD. */
 function rebuildDType(args: CallArguments): NumpyDType {
   args.count(1, 3)
+  args.allocate(objectBytes)
   const code = textOf(args.at(0))
   const dtype = code === null ? null : new NumpyDType(code.replace(/^[<>=|]/, ''))
   if (dtype === null || !/^[?a-zA-Z]\d{0,9}$/.test(dtype.code)) return args.fail(`${describe(args.at(0))} is no dtype`)
@@ -41,6 +45,7 @@ export function buildDType(dtype: NumpyDType, state: unknown, reader: PickleRead
 /** `scalar(dtype, bytes)`; of objects it gives the object itself. */
 function rebuildScalar(args: CallArguments, reader: PickleReader): unknown {
   args.count(2)
+  args.allocate(objectBytes)
   const dtype = dtypeArgument(args, 0)
   if (kindOf(dtype) === 'O') return args.at(1)
   const bytes = bytesOf(args.at(1), reader)
@@ -52,6 +57,7 @@ function rebuildScalar(args: CallArguments, reader: PickleReader): unknown {
 /** `_reconstruct(ndarray, (0,), b'b')`: an empty array that BUILD fills. */
 function rebuildArray(args: CallArguments): NumpyArray | OpaqueObject {
   args.count(3)
+  args.allocate(objectBytes)
   const cls = args.at(0)
   if (!(cls instanceof PythonGlobal)) return args.fail(`${describe(cls)} instead of a class`)
   const shape = args.sizes(1)
@@ -76,6 +82,7 @@ export function buildArray(array: NumpyArray, state: unknown, reader: PickleRead
 /** `_frombuffer(bytes, dtype, shape, order)`. */
 function rebuildFromBuffer(args: CallArguments, reader: PickleReader): NumpyArray {
   args.count(4)
+  args.allocate(objectBytes)
   const order = args.string(3)
   if (order !== 'C' && order !== 'F') args.fail(`the order ${JSON.stringify(order)}, expected "C" or "F"`)
   const array = new NumpyArray('|i1', [], false, new Uint8Array(), null, null, coreOf(args))

@@ -9,6 +9,9 @@ type Refused = 'EXT1' | 'EXT2' | 'EXT4' | 'NEXT_BUFFER' | 'READONLY_BUFFER'
 /** Bytes that an empty Map or Set takes in V8. */
 const mapBytes = 200
 
+/** Bytes that V8 reserves in an empty list for its first items. */
+const firstItemsBytes = 150
+
 /** Bytes that a small object takes. */
 const objectBytes = 64
 
@@ -77,11 +80,11 @@ const handlers: Record<Exclude<OpcodeName, Refused>, OpcodeHandler> = {
   LIST: (reader) => pushItems(reader, reader.popMark()),
   APPEND: (reader) => {
     const item = reader.pop()
-    reader.topList().push(item)
+    growing(reader).push(item)
   },
   APPENDS: (reader) => {
     const items = reader.popMark()
-    const list = reader.topList()
+    const list = growing(reader)
     for (const item of items) list.push(item)
   },
   EMPTY_DICT: (reader) => pushObject(reader, mapBytes, new Map()),
@@ -178,6 +181,13 @@ function makeTable(): OpcodeTable {
   const table = new Array<OpcodeHandler | undefined>(256).fill(undefined)
   for (const [name, handler] of Object.entries(handlers)) table[opcode[name as OpcodeName]] = handler
   return table
+}
+
+/** The list on the top of the stack, which takes room for many items with its first one. */
+function growing(reader: PickleReader): unknown[] {
+  const list = reader.topList()
+  if (list.length === 0) reader.allocate(firstItemsBytes)
+  return list
 }
 
 function pushObject(reader: PickleReader, sizeBytes: number, value: object): void {

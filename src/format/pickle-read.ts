@@ -43,14 +43,17 @@ export interface PickleReadOptions {
 /** Copies that a pickle may ask for (`bytes` from `str`, sets from lists), as a multiple of its own length: what CPython writes stays below 2. */
 const expansionFactor = 8
 
+/** What an item counts for that is copied into a dict or set, see {@link PickleReader.charge}: hashing takes its time. */
+export const hashedItemCost = 4
+
 /** Slack of {@link expansionFactor} for tiny pickles. */
 const expansionSlack = 1 << 16
 
-/** Memory for the objects of a pickle, as a multiple of its length: a state dict takes about 12 times, a list of empty dicts without memo entries 200 times. */
-const objectsFactor = 32
+/** Memory for the objects of a pickle, as a multiple of its length: state dicts and optimizer states take 8 to 12 times, a list of empty dicts without memo entries 200 times. */
+const objectsFactor = 24
 
 /** Slack of {@link objectsFactor}. */
-const objectsSlackBytes = 32 << 20
+const objectsSlackBytes = 24 << 20
 
 /** Largest int as a key: comparing larger ones takes time. */
 const maxKey = 1n << 1024n

@@ -19,23 +19,42 @@ export function decodeStrictUtf8(bytes: Buffer): string | undefined {
   return !text.includes('\ufffd') || Buffer.from(text).equals(bytes) ? text : undefined
 }
 
-/** UTF-8 in which lone surrogates stand as three bytes of their own. */
+/** UTF-8 in which lone surrogates stand as three bytes of their own, one UTF-16 unit after the other. */
 function decodeSurrogates(reader: Failing, bytes: Buffer): string {
-  const pieces: string[] = []
-  let start = 0
-  let lastUnit = 0
-  for (let at = 0; at + 2 < bytes.length; at++) {
-    const [first = 0, second = 0, third = 0] = [bytes[at], bytes[at + 1], bytes[at + 2]]
-    if (first !== 0xed || second < 0xa0) continue
-    const unit = 0xd000 | ((second & 0x3f) << 6) | (third & 0x3f)
-    if (at === start) refuseJoined(reader, lastUnit, unit)
-    pieces.push(strictUtf8(reader, bytes.subarray(start, at)), String.fromCharCode(unit))
-    lastUnit = unit
-    start = at + 3
-    at += 2
+  const units = new Uint16Array(bytes.length)
+  let length = 0
+  for (let at = 0; at < bytes.length;) {
+    const code = codePointAt(reader, bytes, at)
+    at += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4
+    if (code < 0x10000) {
+      refuseJoined(reader, length === 0 ? 0 : (units[length - 1] as number), code)
+      units[length++] = code
+    } else {
+      units[length++] = 0xd800 | ((code - 0x10000) >> 10)
+      units[length++] = 0xdc00 | (code & 0x3ff)
+    }
   }
-  pieces.push(strictUtf8(reader, bytes.subarray(start)))
-  return pieces.join('')
+  return Buffer.from(units.buffer, 0, 2 * length).toString('utf16le')
+}
+
+/** The code point that begins at `at`, surrogates included. */
+function codePointAt(reader: Failing, bytes: Buffer, at: number): number {
+  const first = bytes[at] as number
+  if (first < 0x80) return first
+  const size = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2
+  let code = first & (0x7f >> size)
+  for (let index = 1; index < size; index++) {
+    const next = bytes[at + index] ?? 0
+    if ((next & 0xc0) !== 0x80) notUtf8(reader)
+    code = (code << 6) | (next & 0x3f)
+  }
+  const least = size === 2 ? 0x80 : size === 3 ? 0x800 : 0x10000
+  if (first < 0xc2 || first > 0xf4 || code < least || code > 0x10ffff) notUtf8(reader)
+  return code
+}
+
+function notUtf8(reader: Failing): never {
+  reader.fail('a string that is not UTF-8')
 }
 
 /** Python keeps two surrogates side by side as two characters; JavaScript would make one character of them. */
@@ -44,27 +63,34 @@ function refuseJoined(reader: Failing, previous: number, unit: number): void {
     reader.fail('a string with two surrogates that would become one character', 'pickle.unsupported')
 }
 
-function strictUtf8(reader: Failing, bytes: Buffer): string {
-  return decodeStrictUtf8(bytes) ?? reader.fail('a string that is not UTF-8')
+/** The argument of UNICODE: latin-1 with `\\uXXXX` and `\\UXXXXXXXX` (Python's `raw-unicode-escape`). */
+export function decodeRawUnicodeEscape(reader: Failing, text: string): string {
+  let at = text.indexOf('\\')
+  if (at < 0) return text
+  const pieces: string[] = []
+  let start = 0
+  let lastUnit = 0
+  while (at >= 0) {
+    const digits = text[at + 1] === 'u' ? 4 : text[at + 1] === 'U' ? 8 : 0
+    const end = at + 2 + digits
+    if (digits > 0) {
+      const code = hexadecimal(reader, text.slice(at + 2, end), digits)
+      if (at === start) refuseJoined(reader, lastUnit, code)
+      pieces.push(text.slice(start, at), String.fromCodePoint(code))
+      lastUnit = code
+      start = end
+    }
+    at = text.indexOf('\\', end)
+  }
+  pieces.push(text.slice(start))
+  return pieces.join('')
 }
 
-/** The argument of UNICODE: latin-1 with `\uXXXX` and `\UXXXXXXXX` (Python's `raw-unicode-escape`). */
-export function decodeRawUnicodeEscape(reader: Failing, text: string): string {
-  if (!text.includes('\\')) return text
-  let lastUnit = 0
-  let lastEnd = -1
-  return text.replace(/\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([^]?))/g, (all, four, eight, other, at: number) => {
-    if (four === undefined && eight === undefined) {
-      if (other === 'u' || other === 'U') reader.fail('an escape in a text that is cut or no number')
-      return all as string
-    }
-    const code = parseInt((four ?? eight) as string, 16)
-    if (code > 0x10ffff) reader.fail('an escape in a text beyond U+10FFFF')
-    if (lastEnd === at) refuseJoined(reader, lastUnit, code)
-    lastUnit = code
-    lastEnd = at + (all as string).length
-    return String.fromCodePoint(code)
-  })
+function hexadecimal(reader: Failing, text: string, digits: number): number {
+  if (text.length < digits || !/^[0-9a-fA-F]+$/.test(text)) reader.fail('an escape in a text that is cut or no number')
+  const code = parseInt(text, 16)
+  if (code > 0x10ffff) reader.fail('an escape in a text beyond U+10FFFF')
+  return code
 }
 
 const escapes: Readonly<Record<string, number>> = {

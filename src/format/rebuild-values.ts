@@ -4,7 +4,7 @@ import { describe } from './arguments.js'
 import { harmlessCalls } from './foreign-globals.js'
 import { encodeLatin1 } from './numpy.js'
 import { addMembers } from './pickle-opcodes.js'
-import type { PickleReader } from './pickle-read.js'
+import { hashedItemCost, type PickleReader } from './pickle-read.js'
 import type { Rebuild } from './rebuild-tensors.js'
 import {
   ByteArray,
@@ -56,7 +56,7 @@ function rebuildOrderedDict(args: CallArguments, reader: PickleReader): OrderedD
   if (!Array.isArray(entries)) return args.fail(`${describe(given)} instead of a dict or a list of pairs`)
   for (const entry of entries as unknown[]) {
     if (!Array.isArray(entry) || entry.length !== 2) return args.fail('an entry that is no pair')
-    reader.charge(2)
+    reader.charge(hashedItemCost)
     reader.setItem(dict, entry[0], entry[1])
   }
   return dict
@@ -69,11 +69,11 @@ function rebuildCounter(args: CallArguments, reader: PickleReader): Counter {
   if (args.count(0, 1) === 0 || args.at(0) === null) return counter
   const given = args.at(0)
   if (given instanceof Map) {
-    reader.charge(given.size)
+    reader.charge(hashedItemCost * given.size)
     return new Counter(given)
   }
   if (!Array.isArray(given)) return args.fail(`${describe(given)} instead of a dict of counts or a list of items`)
-  reader.charge(given.length)
+  reader.charge(hashedItemCost * given.length)
   for (const item of given as unknown[]) {
     reader.checkKey(counter, item)
     counter.set(item, ((counter.get(item) as number | undefined) ?? 0) + 1)
@@ -86,7 +86,7 @@ function rebuildDefaultDict(args: CallArguments, reader: PickleReader): DefaultD
   reader.allocate(mapBytes)
   const count = args.count(0, 2)
   const entries = count === 2 ? args.map(1) : new Map<unknown, unknown>()
-  reader.charge(entries.size)
+  reader.charge(hashedItemCost * entries.size)
   const dict = new DefaultDict(entries)
   dict.factory = count === 0 ? null : args.at(0)
   return dict
@@ -96,7 +96,7 @@ function rebuildSet(args: CallArguments, reader: PickleReader, set: Set<unknown>
   reader.allocate(mapBytes)
   const members: unknown = args.count(0, 1) === 0 ? [] : args.at(0)
   if (!Array.isArray(members)) return args.fail(`${describe(members)} instead of a list`)
-  reader.charge(members.length)
+  reader.charge(hashedItemCost * members.length)
   addMembers(reader, set, members as unknown[])
   return set
 }

@@ -4,7 +4,7 @@ import { formatFinding, type Finding, type FormatFindingId } from './findings.js
 import { dangerOf, standingOf, type Standing } from './foreign-globals.js'
 import { addedSafeGlobals, dtypeGlobals, modernGlobal } from './globals.js'
 import { buildArray, buildDType, numpyRebuilders } from './numpy.js'
-import type { PickleHooks, PickleReader } from './pickle-read.js'
+import { hashedItemCost, type PickleHooks, type PickleReader } from './pickle-read.js'
 import { buildTensor, legacyTensorRebuilder } from './rebuild-legacy.js'
 import { tensorRebuilders } from './rebuild-tensors.js'
 import { valueRebuilders } from './rebuild-values.js'
@@ -33,6 +33,12 @@ interface Usage {
   instances: number
 }
 
+/** Bytes that an object of an unknown class takes. */
+const objectBytes = 250
+
+/** Bytes that a global and the book-keeping of it take. */
+const globalBytes = 500
+
 /** Most findings of one kind; the rest are counted in one more. */
 const maxFindings = 100
 
@@ -60,6 +66,7 @@ export class TorchHooks implements PickleHooks {
     const fullName = `${module}.${name}`
     this.#options.globals.add(fullName)
     if (dtypeGlobals.has(fullName)) return TorchDType.of(name)
+    reader.allocate(globalBytes)
     const standing = this.#standing(module, name)
     const nested = name.includes('.') ? module : null
     const usage = { global: new PythonGlobal(fullName, nested), standing, danger: null, calls: 0, instances: 0 }
@@ -145,7 +152,7 @@ export class TorchHooks implements PickleHooks {
     reader: PickleReader,
   ): OpaqueObject {
     reader.charge(args.length)
-    reader.allocate(160)
+    reader.allocate(objectBytes)
     return new OpaqueObject(name, Array.from(args), keywordArgs, how, module)
   }
 
@@ -167,10 +174,19 @@ export class TorchHooks implements PickleHooks {
     const usages = [...this.#usages.values()]
     const numpy = usages.filter(({ standing }) => standing === 'numpy')
     return [
-      ...atMost(usages.flatMap(unsafeFinding)),
-      ...atMost(usages.flatMap(opaqueFinding)),
+      ...atMost(
+        usages.filter(({ danger }) => danger !== null),
+        unsafeFinding,
+      ),
+      ...atMost(
+        usages.filter(({ standing, danger }) => standing === 'unknown' && danger === null),
+        opaqueFinding,
+      ),
       ...(numpy.length > 0 ? [numpyFinding(numpy)] : []),
-      ...atMost(usages.flatMap(harmlessFinding)),
+      ...atMost(
+        usages.filter(({ standing }) => standing === 'harmless'),
+        harmlessFinding,
+      ),
     ]
   }
 }
@@ -187,7 +203,7 @@ const opaqueAllowed: ReadonlySet<string> = new Set([
 function buildOrderedDict(instance: OrderedDict, state: unknown, reader: PickleReader): void {
   if (!(state instanceof Map)) reader.fail(`the state of an OrderedDict is ${describe(state)}, expected a dict`)
   instance.attributes ??= new Map()
-  reader.charge(state.size)
+  reader.charge(hashedItemCost * state.size)
   for (const [name, value] of state as Map<unknown, unknown>) instance.attributes.set(name, value)
 }
 
@@ -196,27 +212,24 @@ function buildOpaque(instance: OpaqueObject, state: unknown, reader: PickleReade
   instance.state = state
 }
 
-function unsafeFinding({ global, danger, calls, instances }: Usage): Finding<FormatFindingId>[] {
-  if (danger === null) return []
+function unsafeFinding({ global, danger, calls, instances }: Usage): Finding<FormatFindingId> {
   const uses = calls + instances === 0 ? 'refers to' : `calls (${calls + instances} times)`
   const name = global.name.slice(0, 200)
-  return [formatFinding('pickle.unsafe_global', name, `the pickle ${uses} ${name}: ${danger}`)]
+  return formatFinding('pickle.unsafe_global', name, `the pickle ${uses} ${name}: ${danger ?? 'it could run code'}`)
 }
 
-function opaqueFinding({ global, standing, danger, instances }: Usage): Finding<FormatFindingId>[] {
-  if (standing !== 'unknown' || danger !== null) return []
+function opaqueFinding({ global, instances }: Usage): Finding<FormatFindingId> {
   const name = global.name.slice(0, 200)
   const what =
     instances === 0
       ? `${name} is referred to and kept as a name`
       : `${instances} ${instances === 1 ? 'object' : 'objects'} of the class ${name}, which is not known here, kept as name and state`
-  return [formatFinding('pickle.opaque_class', name, what)]
+  return formatFinding('pickle.opaque_class', name, what)
 }
 
-function harmlessFinding({ global, standing }: Usage): Finding<FormatFindingId>[] {
-  if (standing !== 'harmless') return []
+function harmlessFinding({ global }: Usage): Finding<FormatFindingId> {
   const message = `${global.name} is not among what torch.load(weights_only=True) allows`
-  return [formatFinding('pickle.weights_only', global.name, message)]
+  return formatFinding('pickle.weights_only', global.name, message)
 }
 
 function numpyFinding(usages: readonly Usage[]): Finding<FormatFindingId> {
@@ -229,9 +242,14 @@ function numpyFinding(usages: readonly Usage[]): Finding<FormatFindingId> {
   )
 }
 
-function atMost(findings: Finding<FormatFindingId>[]): Finding<FormatFindingId>[] {
+/** One finding for each, and one for all beyond {@link maxFindings}. */
+function atMost(
+  usages: readonly Usage[],
+  describeUsage: (usage: Usage) => Finding<FormatFindingId>,
+): Finding<FormatFindingId>[] {
+  const findings = usages.slice(0, maxFindings).map(describeUsage)
   const [first] = findings
-  if (first === undefined || findings.length <= maxFindings) return findings
-  const more = `and ${findings.length - maxFindings} more globals of this kind`
-  return [...findings.slice(0, maxFindings), { ...first, subject: null, message: more }]
+  if (first === undefined || usages.length <= maxFindings) return findings
+  const more = `and ${usages.length - maxFindings} more globals of this kind`
+  return [...findings, { ...first, subject: null, message: more }]
 }
