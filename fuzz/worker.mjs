@@ -23,21 +23,22 @@ const operations = {
   inspect: (path) =>
     checkpoints.inspectCheckpoint(path, { tensors: true, statistics: true, depth: 6 }).then(JSON.stringify),
   compare: (path, original) => checkpoints.compareCheckpoints(original, path).then(JSON.stringify),
-  assess: (path) => checkpoints.assessRecovery?.(path),
+  history: (path) => checkpoints.readHistory(path).then(JSON.stringify),
+  metadata: (path) => checkpoints.readMetadata(path).then(JSON.stringify),
+  assess: (path) => checkpoints.assessRecovery(path),
   recover: (path) => recover(path),
 }
 
 /** Recovery must never throw anything but our errors, and what it calls a success must validate. */
 async function recover(path) {
-  if (checkpoints.CheckpointRecovery === undefined) return undefined
   const folder = join(scratch, 'recovered')
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder)
   const output = join(folder, 'recovered.pth')
-  const result = await checkpoints.CheckpointRecovery.attemptRecovery(path, output, { backup: false })
+  const result = await new checkpoints.CheckpointRecovery(folder).attemptRecovery(path, output, { backup: false })
   const left = readdirSync(folder).filter((name) => name !== 'recovered.pth')
   if (left.length > 0) throw new Error(`recovery left ${left.join(', ')}`)
-  if (result.success) {
+  if (result.success && result.recoveredPath !== null) {
     const report = await checkpoints.CheckpointValidator.validateCheckpointFile(result.recoveredPath)
     if (!report.valid)
       throw new Error(

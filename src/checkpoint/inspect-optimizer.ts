@@ -45,10 +45,12 @@ export async function inspectOptimizer(file: TorchFile, checkpoint: TopLevel): P
   if (!(optimizer instanceof Map)) return null
   const groups = listOf(optimizer.get('param_groups')).filter((group): group is TopLevel => group instanceof Map)
   const states = dictsOf(optimizer.get('state'))
+  // All at once, since what plain values may take is bounded for each call.
+  const options = plainValue(groups.map((group) => new Map([...group].filter(([key]) => key !== 'params'))))
   return {
     name: optimizerName(groups[0]),
-    groups: groups.map((group) => ({
-      options: plainValue(new Map([...group].filter(([key]) => key !== 'params'))) as Record<string, unknown>,
+    groups: groups.map((group, index) => ({
+      options: (options as Record<string, unknown>[])[index] ?? {},
       parameters: listOf(group.get('params')).length,
     })),
     states: states.length,

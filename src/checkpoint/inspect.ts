@@ -120,7 +120,7 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
     scheduler: plainPart(value.get('scheduler_state')),
     config: plainPart(value.get('config')),
     trainingConfig: plainPart(value.get('training_config')),
-    history: historyOf(value)?.map((row) => plainValue(row) as Record<string, unknown>) ?? null,
+    history: plainPart(historyOf(value)) as Record<string, unknown>[] | null,
     metadata: plainPart(value.get('metadata')),
     globals,
     weightsOnly: picklesWithout.has(file.container)

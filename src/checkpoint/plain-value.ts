@@ -3,15 +3,15 @@ import { isTensorRecord } from '../format/tensor-record.js'
 import { NumpyScalar, PyFloat } from '../format/values.js'
 import { pythonText, pythonTypeName } from './python-types.js'
 
-/** Objects that one call makes at most: shared parts of a file could otherwise multiply beyond all memory. */
-const mostObjects = 1_000_000
+/** Values that one call makes at most: shared parts of a file could otherwise multiply beyond all memory. */
+const mostValues = 1_000_000
 
 /**
  * Plain values: dicts become objects (keys as text), sequences and sets arrays, numpy scalars and floats numbers. A tensor or an object of another type becomes `{"type", "text"}`, and so does what
  * lies deeper than `depth` levels or contains itself. Integers beyond 2^53 stay bigints.
  */
 export function plainValue(value: unknown, depth = 100): unknown {
-  let left = mostObjects
+  let left = mostValues
   const above = new Set<unknown>()
   const convert = (item: unknown, levels: number): unknown => {
     if (item === null || item === undefined) return null
@@ -19,7 +19,7 @@ export function plainValue(value: unknown, depth = 100): unknown {
     if (item instanceof NumpyScalar) return convert(item.value, levels)
     if (typeof item !== 'object') return item
     const container = item instanceof Map || Array.isArray(item) || item instanceof Set
-    if (!container || isTensorRecord(item) || levels === 0 || above.has(item) || --left < 0)
+    if (!container || isTensorRecord(item) || levels === 0 || above.has(item) || (left -= 1 + sizeOf(item)) < 0)
       return { type: pythonTypeName(item), text: pythonText(item) }
     above.add(item)
     const inside = (child: unknown): unknown => convert(child, levels - 1)
@@ -34,6 +34,9 @@ export function plainValue(value: unknown, depth = 100): unknown {
   }
   return convert(value, depth)
 }
+
+const sizeOf = (container: readonly unknown[] | ReadonlySet<unknown> | ReadonlyMap<unknown, unknown>): number =>
+  'size' in container ? container.size : container.length
 
 /** A dict's key as text: strings as they are, others as Python prints them. */
 export function keyText(key: unknown): string {
