@@ -1,8 +1,8 @@
 /** Random access to the bytes of a file, or of a section of one, for readers. */
-import { constants } from 'node:fs'
-import { open, type FileHandle } from 'node:fs/promises'
+import { type BigIntStats } from 'node:fs'
 import { TorchkeepError } from './errors.js'
 import { fault } from './fault.js'
+import { openNow, openSoon, type OpenFile } from './open-file.js'
 import type { FileIdentity } from './tensor-record.js'
 
 /** Small reads are served from a window of this size, so that the headers of many small records take few system calls. */
@@ -11,9 +11,6 @@ const windowBytes = 16 << 10
 /** Bytes of a storage handled at a time: enough for full speed, few enough that the CRC-32 of one chunk takes about a millisecond. */
 export const chunkBytes = 4 << 20
 
-/** A named pipe would keep a plain open waiting for a writer for ever. Windows knows neither. */
-const openFlags = constants.O_RDONLY | ((constants as { O_NONBLOCK?: number }).O_NONBLOCK ?? 0)
-
 /** An open file, or a section of one that is read as if it were a file of its own. */
 export class ByteSource {
   readonly path: string
@@ -21,14 +18,14 @@ export class ByteSource {
   /** Where the section begins in the file; 0 for a whole file. */
   readonly beginBytes: number
   readonly sizeBytes: number
-  readonly #file: FileHandle
+  readonly #file: OpenFile
   readonly #ownsFile: boolean
   /** What the last small reads brought, the latest first. Two, since a zip archive is read at its head and at its tail in turn. */
   #windows: readonly { offset: number; bytes: Buffer }[] = []
 
   private constructor(
     path: string,
-    file: FileHandle,
+    file: OpenFile,
     identity: FileIdentity,
     section?: { beginBytes: number; sizeBytes: number },
   ) {
@@ -46,12 +43,15 @@ export class ByteSource {
     return source ?? unreadable(path, 'it is a folder, expected a file')
   }
 
-  /** {@link open}, but undefined for a folder. */
-  static async openUnlessFolder(path: string): Promise<ByteSource | undefined> {
-    const file = await open(path, openFlags).catch((cause: unknown) => refuseOpening(path, cause))
+  /**
+   * {@link open}, but undefined for a folder.
+   * @param blocking whether each access blocks the thread, which for a few reads of files in the page cache takes a fraction of the time; the turn of the event loop ends before the file is opened.
+   */
+  static async openUnlessFolder(path: string, blocking = false): Promise<ByteSource | undefined> {
+    const file = await (blocking ? openNow(path) : openSoon(path)).catch((cause: unknown) => refuseOpening(path, cause))
     if (file === undefined) return undefined
     try {
-      const stat = await file.stat({ bigint: true }).catch((cause: unknown) => unreadable(path, String(cause), cause))
+      const stat = await statOf(path, file)
       if (stat.isFile()) {
         const identity = { inode: stat.ino, sizeBytes: Number(stat.size), modifiedNs: stat.mtimeNs }
         return new ByteSource(path, file, identity)
@@ -118,14 +118,20 @@ export class ByteSource {
     this.#requireInside(offset, target.byteLength)
     const begin = this.beginBytes + offset
     for (let done = 0; done < target.byteLength;) {
-      const { bytesRead } = await this.#file
-        .read(target, done, target.byteLength - done, begin + done)
-        .catch((cause: unknown) => unreadable(this.path, String(cause), cause))
+      const bytesRead = await this.#readSome(target, done, begin + done)
       if (bytesRead === 0) {
         const reason = `the file was cut to ${begin + done} bytes while it was read`
         fault(this.path, { finding: 'file.changed' }, reason)
       }
       done += bytesRead
+    }
+  }
+
+  async #readSome(target: Uint8Array, done: number, position: number): Promise<number> {
+    try {
+      return await this.#file.read(target, done, target.byteLength - done, position)
+    } catch (cause) {
+      return unreadable(this.path, String(cause), cause)
     }
   }
 
@@ -153,6 +159,14 @@ export class ByteSource {
     if (offset >= 0 && length >= 0 && offset + length <= this.sizeBytes) return
     const reason = `bytes ${offset} to ${offset + length} are wanted, there are ${this.sizeBytes}`
     fault(this.path, { finding: 'file.truncated' }, reason)
+  }
+}
+
+async function statOf(path: string, file: OpenFile): Promise<BigIntStats> {
+  try {
+    return await file.stat()
+  } catch (cause) {
+    return unreadable(path, String(cause), cause)
   }
 }
 

@@ -31,7 +31,7 @@ export async function readPt2(
       { finding: 'record.content', subject: 'archive_format' },
       `archive_format is ${quoted(format)}, expected "pt2"`,
     )
-  const byteOrder = await readContainerFacts(source, archive)
+  const byteOrder = await readContainerFacts(source, archive, settings.structure)
   const place = { path: resolve(path), identity: source.identity, byteOrder }
   const payloads = new Pt2Payloads({ source, archive, settings, session, place })
   const names = modelNames(archive)

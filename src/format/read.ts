@@ -23,7 +23,7 @@ export type { Container, ReadOptions, TorchFile } from './torch-file.js'
  */
 export async function readTorchFile(path: string, options: ReadOptions = {}): Promise<TorchFile> {
   const settings = readSettings(options)
-  const source = await ByteSource.openUnlessFolder(path)
+  const source = await ByteSource.openUnlessFolder(path, settings.structure === 'directory')
   if (source === undefined) {
     await requireMetadata(path)
     return readDistributed(path, settings)

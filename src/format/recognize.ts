@@ -13,7 +13,7 @@ const legacyMagic = Buffer.from('8a0a6cfc9c46f9206aa850192e', 'hex')
 export const maxSafetensorsHeaderBytes = 100_000_000
 
 /** How much of the head is looked at, and kept in memory for the reader: of small checkpoints that is the whole pickle. */
-const headBytes = 64 << 10
+const headBytes = 16 << 10
 
 /**
  * The format of a file that is read.

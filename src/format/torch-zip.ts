@@ -21,7 +21,7 @@ export async function readTorchZip(
 ): Promise<TorchFile> {
   const { records, topFolder } = archive
   for (const record of records.values()) if (record.method !== 0) refuseCompressed(source.path, record)
-  const byteOrder = await readContainerFacts(source, archive)
+  const byteOrder = await readContainerFacts(source, archive, settings.structure)
   const pickle = await requiredRecord(source, archive, 'data.pkl', settings.maxPickleBytes)
   const path = resolve(source.path)
   const { identity, beginBytes } = source
@@ -68,8 +68,12 @@ function wroteCpp({ records, topFolder }: ZipArchive, globals: ReadonlySet<strin
   return storageAt >= 0 && storageAt < pickleAt
 }
 
-/** Reads the small records that say how to read the others; returns the byte order of the storages. */
-export async function readContainerFacts(source: ByteSource, archive: ZipArchive): Promise<ByteOrder> {
+/** Reads the small records that say how to read the others, and with `full` those that say nothing, to see whether they are sound; returns the byte order of the storages. */
+export async function readContainerFacts(
+  source: ByteSource,
+  archive: ZipArchive,
+  structure: 'full' | 'directory',
+): Promise<ByteOrder> {
   const { path } = source
   const text = async (name: string) => {
     const record = archive.records.get(name)
@@ -87,7 +91,8 @@ export async function readContainerFacts(source: ByteSource, archive: ZipArchive
   const { least, most } = supportedVersions
   if (Number(version) < least || Number(version) > most)
     unsupported(path, versionName, `container version ${Number(version)}, supported are ${least} to ${most}`)
-  for (const name of ['.format_version', '.storage_alignment', '.data/serialization_id']) await text(name)
+  if (structure === 'full')
+    for (const name of ['.format_version', '.storage_alignment', '.data/serialization_id']) await text(name)
   const byteOrder = (await text('byteorder')) ?? 'little'
   if (byteOrder === 'little' || byteOrder === 'big') return byteOrder
   const reason = `the record byteorder holds ${quoted(byteOrder)}, expected "little" or "big"`

@@ -30,7 +30,7 @@ export async function readTorchScript(
   const { records, topFolder } = archive
   for (const record of records.values())
     if (record.method !== 0 && !isCode(record.name)) refuseCompressed(source.path, record)
-  const byteOrder = await readContainerFacts(source, archive)
+  const byteOrder = await readContainerFacts(source, archive, settings.structure)
   const tables = new Map<string, StorageTable>()
   const read = async (name: string) => {
     const pickle = await requiredRecord(source, archive, `${name}.pkl`, settings.maxPickleBytes)
@@ -120,8 +120,8 @@ async function readDetails(
 
 /** One code file, uncompressed: exactly as long as the directory says, and with its CRC-32. */
 async function readCode(source: ByteSource, archive: ZipArchive, record: ZipRecord): Promise<Buffer> {
-  const { name, sizeBytes, method } = record
-  const storedBytes = archive.entries.get(name)?.storedBytes ?? sizeBytes
+  const { sizeBytes, method } = record
+  const storedBytes = archive.entryOf(record)?.storedBytes ?? sizeBytes
   const stored = await source.read(await recordOffset(source, archive, record), storedBytes)
   const bytes =
     method === 0 ? stored : method === 8 ? await inflated(source.path, record, stored) : refuse(source, record)

@@ -27,8 +27,8 @@ export interface ZipArchive {
   readonly topFolder: string
   /** In the order of the directory. */
   readonly records: ReadonlyMap<string, ZipRecord>
-  /** The same records as the directory has them. */
-  readonly entries: ReadonlyMap<string, CentralEntry>
+  /** A record as the directory has it; undefined where there is no directory. */
+  readonly entryOf: (record: ZipRecord) => CentralEntry | undefined
   /** Where the directory begins: no record reaches beyond. */
   readonly directoryOffset: number
 }
@@ -72,13 +72,11 @@ export async function readZipArchive(
     records.set(name, { name, offsetBytes, sizeBytes, method, crc32: crc })
   }
   warnUnprotected(records, findings)
-  let byName: Map<string, CentralEntry> | undefined
   return {
     topFolder,
     records,
-    get entries() {
-      return (byName ??= new Map(all.map((entry) => [entry.name.slice(topFolder.length + 1), entry])))
-    },
+    // Few are asked for: a table by name would cost more than it saves.
+    entryOf: ({ name }) => all.find((entry) => entry.name.endsWith(name) && entry.name === `${topFolder}/${name}`),
     directoryOffset: directory.offset,
   }
 }
@@ -191,7 +189,7 @@ function checkMethod(path: string, entry: CentralEntry): void {
 /** Where a record's data begins in `source`, reading its local header if that was not done. */
 export async function recordOffset(source: ByteSource, archive: ZipArchive, record: ZipRecord): Promise<number> {
   if (!Number.isNaN(record.offsetBytes)) return record.offsetBytes - source.beginBytes
-  const entry = archive.entries.get(record.name)
+  const entry = archive.entryOf(record)
   if (entry === undefined) throw new Error(`${record.name} is of another archive`)
   return checkLocalHeader(source, entry, archive.directoryOffset)
 }

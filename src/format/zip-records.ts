@@ -30,7 +30,7 @@ const max16 = 0xffff
 const max32 = 0xffffffff
 
 /** How much of the tail is read at once: of most checkpoints that is the whole central directory and the small records before it. */
-const tailBytes = 64 << 10
+const tailBytes = 32 << 10
 
 /** Raises ERR_CHECKPOINT_CORRUPT for a zip archive; `record` is the culprit's name where it is one record's fault. */
 export function corruptZip(
