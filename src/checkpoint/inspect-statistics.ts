@@ -43,19 +43,21 @@ export async function tensorStatistics(
   record: AnyTensorRecord,
   options: StatisticsOptions = {},
 ): Promise<TensorStatistics | null> {
-  const part = valuesPart(record)
-  if (part === undefined) return null
-  const total = Math.max(1, elementCount(part.sizes) * 2)
+  const parts = valueParts(record)
+  if (parts.length === 0) return null
+  const total = Math.max(1, parts.reduce((sum, { sizes }) => sum + elementCount(sizes), 0) * 2)
   let done = 0
   const values = async function* (checkCrc: boolean): AsyncGenerator<Float64Array> {
-    const chunks =
-      record instanceof QuantizedTensorRecord
-        ? readDequantized(file, record, { checkCrc })
-        : readElements(file, part, { checkCrc })
-    for await (const chunk of chunks) {
-      if (options.signal?.aborted === true) throw new TorchkeepError('ERR_ABORTED', 'the statistics were stopped')
-      yield chunk
-      options.onProgress?.(Math.min(1, (done += chunk.length) / total))
+    for (const part of parts) {
+      const chunks =
+        record instanceof QuantizedTensorRecord
+          ? readDequantized(file, record, { checkCrc })
+          : readElements(file, part, { checkCrc })
+      for await (const chunk of chunks) {
+        if (options.signal?.aborted === true) throw new TorchkeepError('ERR_ABORTED', 'the statistics were stopped')
+        yield chunk
+        options.onProgress?.(Math.min(1, (done += chunk.length) / total))
+      }
     }
   }
   const figures = new Figures()
@@ -75,9 +77,11 @@ export async function tensorStatistics(
   }
 }
 
-/** The strided tensor that holds the values: of a sparse tensor the last part, of the others the first. */
-function valuesPart(record: AnyTensorRecord): TensorRecord | undefined {
-  return record.kind === 'sparse' ? strided(record).at(-1) : strided(record)[0]
+/** The strided tensors that hold the values: of a tensor in chunks all, of a sparse tensor the last part, of the others the first. */
+function valueParts(record: AnyTensorRecord): readonly TensorRecord[] {
+  const parts = strided(record)
+  if (record.kind === 'chunked') return parts
+  return record.kind === 'sparse' ? parts.slice(-1) : parts.slice(0, 1)
 }
 
 /** What one reading tells. Sums are Neumaier's, so that their error does not grow with the number of values; the loops are plain for speed. */

@@ -9,6 +9,7 @@ import {
 } from '../format/tensor-record.js'
 import { strided, walk } from '../format/walk.js'
 import type { TensorStatistics } from './inspect-statistics.js'
+import { childrenOf } from './inspect-tree.js'
 import { keyText } from './plain-value.js'
 import { dtypeOf, pythonTypeName } from './python-types.js'
 import { sizesOf } from './tensor-roles.js'
@@ -19,7 +20,7 @@ export interface InspectedTensor {
   name: string
   /** Python's name of the type. */
   type: string
-  /** `strided`, `sparse`, `quantized`, `meta` or `nested`. */
+  /** `strided`, `sparse`, `quantized`, `meta`, `nested`, or `chunked` for a tensor in several pieces. */
   layout: AnyTensorRecord['kind']
   /** Without the `torch.` prefix. */
   dtype: string
@@ -34,7 +35,7 @@ export interface InspectedTensor {
   /** The record or key of its storage, and where the tensor begins in it, in elements; null without a storage. */
   storage: { name: string; sizeBytes: number; offset: number; location: string } | null
   requiresGrad: boolean
-  /** Names of the other tensors that use the same storage. */
+  /** Names of other tensors that use the same storage: the first hundred. */
   sharedWith: readonly string[]
   /** Filled on demand. */
   statistics: TensorStatistics | null
@@ -55,14 +56,14 @@ export function namedTensors(root: unknown): NamedTensor[] {
   note([], root)
   walk(root, (value, path) => {
     if (isTensorRecord(value)) return false
-    if (value instanceof Map)
-      for (const [key, item] of value as ReadonlyMap<unknown, unknown>) note([...path, key], item)
-    else if (Array.isArray(value) || value instanceof Set)
-      for (const [index, item] of [...(value as Iterable<unknown>)].entries()) note([...path, index], item)
+    for (const [key, item] of childrenOf(value) ?? []) note([...path, key], item)
     return true
   })
   return found
 }
+
+/** Names that are listed of those that share a storage; each of a hundred thousand tensors over one storage would list all others. */
+const mostSharing = 100
 
 /** Facts of the tensors that `wanted` names (all unless told). Sharing is looked for among all. */
 export function inspectTensors(
@@ -71,13 +72,21 @@ export function inspectTensors(
 ): InspectedTensor[] {
   const byStorage = new Map<string, string[]>()
   for (const { name, record } of tensors) {
-    for (const id of storageIds(record)) byStorage.set(id, [...(byStorage.get(id) ?? []), name])
+    for (const id of storageIds(record)) {
+      const names = byStorage.get(id)
+      if (names === undefined) byStorage.set(id, [name])
+      else if (names.length <= mostSharing) names.push(name)
+    }
   }
   return tensors
     .filter(({ name }) => wanted(name))
     .map(({ name, record }) => {
       const sharing = storageIds(record).flatMap((id) => byStorage.get(id) ?? [])
-      return { ...factsOf(record), name, sharedWith: [...new Set(sharing)].filter((other) => other !== name) }
+      return {
+        ...factsOf(record),
+        name,
+        sharedWith: [...new Set(sharing)].filter((other) => other !== name).slice(0, mostSharing),
+      }
     })
 }
 
@@ -104,7 +113,7 @@ function factsOf(record: AnyTensorRecord): Omit<InspectedTensor, 'name' | 'share
             offset: view.storageOffset,
             location: view.storage.location,
           },
-    requiresGrad: record.kind === 'strided' || record.kind === 'meta' ? record.requiresGrad : false,
+    requiresGrad: 'requiresGrad' in record && record.requiresGrad,
     statistics: null,
   }
 }

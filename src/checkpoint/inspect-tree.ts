@@ -51,7 +51,7 @@ export function treeOf(value: unknown, depth: number): TreeNode {
 }
 
 /** What a container holds; null for what is none. The state of an object of an unknown class counts as its items. */
-function childrenOf(value: unknown): [key: string, child: unknown][] | null {
+export function childrenOf(value: unknown): [key: string, child: unknown][] | null {
   if (value instanceof Map)
     return [...(value as ReadonlyMap<unknown, unknown>)].map(([key, child]) => [keyText(key), child])
   if (Array.isArray(value) || value instanceof Set)

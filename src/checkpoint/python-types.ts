@@ -79,7 +79,7 @@ function numpyTypeName(dtype: string): string {
 
 /** The dtype of a tensor of any kind, without the `torch.` prefix. */
 export function dtypeOf(record: AnyTensorRecord): string {
-  if (record.kind === 'meta') return record.dtype
+  if (record.kind === 'meta' || record.kind === 'chunked') return record.dtype
   const first = strided(record)
   return (record.kind === 'sparse' ? first.at(-1) : first[0])?.dtype ?? 'unknown'
 }

@@ -17,6 +17,7 @@ import {
   verifyStorages,
   writePlan,
 } from '../../src/format/index.js'
+import { inspectCheckpoint } from '../../src/checkpoint/index.js'
 import { needPython, runPython } from '../python.js'
 
 /** Writes all fixtures; classes are scripted, so it is a module of its own. */
@@ -168,6 +169,12 @@ describe('format: what containers hold besides tensors', function () {
     assert.equal((file.value as Map<string, unknown>).get('epoch'), 3)
     const files = (file.details['files'] as { name: string }[]).map(({ name }) => name)
     assert.deepEqual(files, ['__0_0.distcp', '__1_0.distcp'])
+    const { tensors } = await inspectCheckpoint(at('dcp'), { tensors: true, statistics: true, filter: 'model.rows' })
+    const [{ layout, statistics } = {}] = tensors ?? []
+    assert.deepEqual(
+      [layout, statistics?.count, statistics?.min, statistics?.max, statistics?.mean],
+      ['chunked', 35, 0, 34, 17],
+    )
     assert.throws(() => planTorchFile(file.value, { topFolder: 'x' }), {
       code: 'ERR_INVALID_ARGUMENT',
       message: /chunks/,

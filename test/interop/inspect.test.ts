@@ -3,7 +3,9 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { inspectCheckpoint, type InspectedTensor, type TreeNode } from '../../src/checkpoint/index.js'
+import { inspectCheckpoint, type InspectedTensor, type Inspection, type TreeNode } from '../../src/checkpoint/index.js'
+import { runCommand } from '../commands/run-command.js'
+import { checkedJson } from '../commands/schema.js'
 import { needPython, runPython } from '../python.js'
 
 interface Facts {
@@ -157,6 +159,51 @@ print(json.dumps(names))`
         [2],
       )
       if (optimizer?.stateKeys.includes('step') === true) assert.deepEqual(optimizer.steps, { least: 3, most: 3 }, name)
+    }
+  })
+
+  it('looks into every container, its JSON under the schema', async () => {
+    const program = `
+import warnings; warnings.simplefilter('ignore')
+import struct, torch.distributed.checkpoint as dcp
+from torch import nn
+m = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+d = sys.argv[1] + '/'
+torch.save(m.state_dict(), d + 'torch_zip.pth')
+torch.save(m.state_dict(), d + 'torch_legacy.pth', _use_new_zipfile_serialization=False)
+torch.jit.save(torch.jit.script(m), d + 'torchscript.pt')
+torch.export.save(torch.export.export(m, (torch.randn(1, 3),)), d + 'pt2.pt2')
+dcp.save(m.state_dict(), checkpoint_id=d + 'distributed')
+w = m[0].weight.detach().numpy().tobytes()
+header = json.dumps({'0.weight': {'dtype': 'F32', 'shape': [2, 3], 'data_offsets': [0, len(w)]}, '__metadata__': {'format': 'pt'}}).encode()
+safetensors = struct.pack('<Q', len(header)) + header + w
+for name in ('safetensors.safetensors', 'part-00001-of-00001.safetensors'): open(d + name, 'wb').write(safetensors)
+json.dump({'metadata': {'total_size': len(w)}, 'weight_map': {'0.weight': 'part-00001-of-00001.safetensors'}}, open(d + 'part.safetensors.index.json', 'w'))`
+    await runPython(program, [folder])
+    const names: Record<string, string> = {
+      distributed: 'distributed',
+      sharded: 'part.safetensors.index.json',
+      torchscript: 'torchscript.pt',
+      pt2: 'pt2.pt2',
+      safetensors: 'safetensors.safetensors',
+    }
+    for (const container of [
+      'torch_zip',
+      'torch_legacy',
+      'torchscript',
+      'pt2',
+      'distributed',
+      'safetensors',
+      'sharded',
+    ]) {
+      const path = join(folder, names[container] ?? `${container}.pth`)
+      const { stdout, stderr, status } = await runCommand(['inspect', path, '--stats', '--json'])
+      assert.equal(status, 0, stderr + stdout)
+      const { container: facts, tensors } = checkedJson('inspect', stdout) as Inspection
+      assert.equal(facts.format, container)
+      const weight = tensors?.find(({ name, shape }) => /weight$/.test(name) && shape.length === 2)
+      assert.deepEqual([weight?.shape, weight?.dtype, weight?.statistics?.count], [[2, 3], 'float32', 6], container)
+      assert.equal((await runCommand(['inspect', path])).status, 0)
     }
   })
 })
