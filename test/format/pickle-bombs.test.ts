@@ -73,8 +73,8 @@ const bombs: [name: string, code: () => string, ended: string][] = [
     within,
   ],
   [
-    '100,000 globals',
-    () => op.mark + Array.from({ length: 100_000 }, (_, i) => op.global('m', `C${i}`)).join('') + op.tuple,
+    '50,000 globals',
+    () => op.mark + Array.from({ length: 50_000 }, (_, i) => op.global('m', `C${i}`)).join('') + op.tuple,
     'read',
   ],
   [

@@ -1,13 +1,12 @@
 /** Pickles opcode by opcode, what they say of themselves, and pickles of older Pythons and numpys. */
 import assert from 'node:assert/strict'
+import type { NumpyArray, NumpyScalar } from '../../src/format/index.js'
 import {
   ByteArray,
   Complex,
   DefaultDict,
   FrozenSet,
-  NumpyArray,
   numpyValues,
-  NumpyScalar,
   OpaqueObject,
   PyFloat,
   PythonGlobal,
