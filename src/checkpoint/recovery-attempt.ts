@@ -85,7 +85,7 @@ export async function mend(options: MendOptions): Promise<MendedValue | null> {
 const holdsOnlyNames = (container: Container): boolean => container === 'torchscript' || container === 'pt2'
 
 function tellStructure({ salvage, acts, issuesFixed }: MendOptions): void {
-  const { isSound, pickle, damages, file } = salvage
+  const { isSound, pickle, pickleNote, damages, file } = salvage
   if (!isSound) {
     issuesFixed.push('Rebuilt the file from what is left of it')
     const [first] = damages
@@ -93,7 +93,7 @@ function tellStructure({ salvage, acts, issuesFixed }: MendOptions): void {
       `the file: rebuilt from what is left of it (${first?.message.replace(`${file.path}: `, '') ?? 'it is broken'})`,
     )
   }
-  const note = damages.find(({ subject, id }) => subject === 'data.pkl' && id === 'record.crc')?.message ?? 'data.pkl'
+  const note = pickleNote ?? 'data.pkl'
   if (pickle === 'corrected') {
     issuesFixed.push('Corrected one byte of data.pkl')
     acts.repaired.push(note)
@@ -149,7 +149,7 @@ function holdsTensor(value: unknown): boolean {
     if (isTensorRecord(next) || next instanceof StorageRecord) return true
     seen.add(next)
     if (next instanceof Map || next instanceof Set || Array.isArray(next))
-      open.push(...(next.values() as Iterable<unknown>))
+      for (const item of next.values() as Iterable<unknown>) open.push(item)
   }
   return false
 }

@@ -95,10 +95,10 @@ function parse(
 export function parsePickle(
   { bytes, state, note }: PickleBytes,
   { path, ...target }: ParseTarget & { path: string },
-): { value: unknown; state: PickleState; damages: Finding<FormatFindingId>[] } {
+): { value: unknown; state: PickleState; note: string | null; damages: Finding<FormatFindingId>[] } {
   const { value, failure } = parse(path, bytes, target)
   const damages: Finding<FormatFindingId>[] = []
   if (note !== null) damages.push(formatFinding('record.crc', 'data.pkl', note))
   if (failure !== null) damages.push(formatFinding(failure.finding ?? 'pickle.malformed', 'data.pkl', failure.message))
-  return { value, state: failure === null ? state : value === undefined ? 'unreadable' : 'partial', damages }
+  return { value, state: failure === null ? state : value === undefined ? 'unreadable' : 'partial', note, damages }
 }

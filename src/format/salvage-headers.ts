@@ -86,7 +86,8 @@ export async function readLocalClaim(
   }
   const dataOffsets = lengthsHold ? [byLengths] : []
   if (aligned !== null && aligned.dataOffset !== byLengths) {
-    if (aligned.dataOffset % 64 === 0 && byLengths % 64 !== 0) dataOffsets.unshift(aligned.dataOffset)
+    // A field of nothing but `Z`s up to the alignment can hardly be an accident, while a length may have changed by 256.
+    if (aligned.dataOffset % 64 === 0) dataOffsets.unshift(aligned.dataOffset)
     else dataOffsets.push(aligned.dataOffset)
   }
   if (dataOffsets.length === 0) return null
@@ -123,8 +124,10 @@ function wideFields(extra: Buffer): number[] {
 
 /** PyTorch's `FB` field of `Z`s, which brings the data to a multiple of 64: where it ends the data begins, and the name ends before it. */
 function alignmentField(bytes: Buffer, offset: number): { name: string; dataOffset: number } | null {
+  const next = bytes.indexOf('PK\x03\x04', 4, 'latin1')
+  const limit = next < 0 ? bytes.length : next // What follows belongs to the next record.
   for (let at = bytes.indexOf('FB', 31, 'latin1'); at >= 0; at = bytes.indexOf('FB', at + 1, 'latin1')) {
-    if (at + 4 > bytes.length) return null
+    if (at + 4 > limit) return null
     const length = bytes.readUInt16LE(at + 2)
     const dataOffset = offset + at + 4 + length
     const padding = bytes.subarray(at + 4, at + 4 + length)

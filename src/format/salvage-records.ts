@@ -28,11 +28,12 @@ export async function chooseRecords(source: ByteSource, found: readonly Salvaged
   const best = judged.reduce<Judged[]>((chosen, group) => (worth(group) >= worth(chosen) ? group : chosen), [])
   const records = new Map<string, SalvagedRecord>()
   const findings: Finding<FormatFindingId>[] = []
-  for (const { record } of best) {
-    const twin = records.get(record.name)
-    if (twin === undefined || twin.sizeBytes < record.sizeBytes) records.set(record.name, record)
-    if (twin !== undefined)
-      findings.push(formatFinding('zip.duplicate_record', record.name, `record ${record.name} is there twice`))
+  for (const record of withoutTwins(best.map((judgement) => judgement.record))) {
+    if (record.name.includes(twinMark))
+      findings.push(
+        formatFinding('zip.duplicate_record', record.name, `record ${record.name.split(twinMark)[0]} is there twice`),
+      )
+    records.set(record.name, record)
   }
   for (const group of judged) if (group !== best) complete(records, best, group)
   if (several) {
@@ -40,6 +41,28 @@ export async function chooseRecords(source: ByteSource, found: readonly Salvaged
     findings.push(formatFinding('zip.structure', null, message))
   }
   return { records, findings }
+}
+
+/** Stands in the name of a record whose own name another one has, so that nothing finds it by name. */
+const twinMark = '\0'
+
+/**
+ * Of records with one name, one name is damaged. The record that lies between those of the keys before and after keeps it, the others lose it; where that does not decide, all do: a tensor must not get
+ * another one's bytes.
+ */
+function withoutTwins(records: readonly SalvagedRecord[]): SalvagedRecord[] {
+  const ordered = [...records].sort((left, right) => left.headerOffset - right.headerOffset)
+  const fit = ({ name }: SalvagedRecord, place: number): number => {
+    const [, folder = '', key = ''] = /^(.*?)(\d+)$/.exec(name) ?? []
+    const isNamed = (other: SalvagedRecord | undefined, step: number) =>
+      other?.name === `${folder}${Number(key) + step}`
+    return (isNamed(ordered[place - 1], -1) ? 1 : 0) + (isNamed(ordered[place + 1], 1) ? 1 : 0)
+  }
+  return ordered.map((record, place) => {
+    const own = fit(record, place)
+    const others = ordered.flatMap((other, at) => (other.name === record.name && at !== place ? [fit(other, at)] : []))
+    return others.every((other) => other < own) ? record : { ...record, name: `${record.name}${twinMark}${place}` }
+  })
 }
 
 interface Judged {

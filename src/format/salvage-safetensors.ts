@@ -110,7 +110,8 @@ function describe(source: ByteSource, entries: readonly Entry[], dataBegin: numb
     details: { metadata: {} },
     protection: 'none' as const,
   }
-  return { file, isSound: false, pickle: unclaimed.length > 0 ? 'partial' : 'whole', incomplete, unclaimed, damages }
+  const pickle = unclaimed.length > 0 ? 'partial' : 'whole'
+  return { file, isSound: false, pickle, pickleNote: null, incomplete, unclaimed, damages }
 }
 
 /** Ranges of the data that no entry names. */

@@ -39,7 +39,7 @@ export async function salvageTorchZip(
   const damages = [failureFinding(failure), ...gaps.map(gapFinding), ...chosen.findings]
   const other = await readOtherKind(source, chosen.records, damages, maxPickleBytes)
   if (other !== null) return other
-  return readRecords(source, chosen.records, damages, maxPickleBytes)
+  return readRecords(source, { records: chosen.records, damages, claimed: new Set(sizes.keys()) }, maxPickleBytes)
 }
 
 /** A record whose name is damaged and that begins as pickles of torch.save do is `data.pkl`. */
@@ -61,11 +61,16 @@ async function readOtherKind(
   if (!salvaged.has('constants.pkl') && !salvaged.has('archive_format')) return null
   const records = new Map([...salvaged].map(([name, record]) => [name, zipRecord(name, record)]))
   const [first] = salvaged.values()
-  const archive = { topFolder: first?.topFolder ?? '', records, entries: new Map(), directoryOffset: source.sizeBytes }
+  const archive = {
+    topFolder: first?.topFolder ?? '',
+    records,
+    entryOf: () => undefined,
+    directoryOffset: source.sizeBytes,
+  }
   const settings = readSettings({ unsafe: 'describe', keepFloats: true, maxPickleBytes })
   try {
     const file = await readZipRecords(source, archive, settings, new PickleSession(source.path, settings))
-    return { file, isSound: false, pickle: 'whole', incomplete: new Map(), unclaimed: [], damages }
+    return { file, isSound: false, pickle: 'whole', pickleNote: null, incomplete: new Map(), unclaimed: [], damages }
   } catch (error) {
     if (!(error instanceof TorchkeepError)) throw error
     damages.push(failureFinding(error))
@@ -73,13 +78,19 @@ async function readOtherKind(
   }
 }
 
+interface FoundRecords {
+  records: ReadonlyMap<string, SalvagedRecord>
+  damages: Finding<FormatFindingId>[]
+  /** Names of the storages' records as the pickle gives them. */
+  claimed: ReadonlySet<string>
+}
+
 async function readRecords(
   source: ByteSource,
-  records: ReadonlyMap<string, SalvagedRecord>,
-  damages: Finding<FormatFindingId>[],
+  { records, damages, claimed }: FoundRecords,
   maxPickleBytes: number,
 ): Promise<Salvage> {
-  const storages = new SalvagedStorages(source, records, await byteOrderOf(source, records))
+  const storages = new SalvagedStorages(source, records, await byteOrderOf(source, records), claimed)
   const findings: Finding<FormatFindingId>[] = []
   const globals = new Set<string>()
   const record = records.get('data.pkl')
@@ -114,6 +125,7 @@ async function readRecords(
     pickle: parsed?.value === undefined ? 'unreadable' : parsed.state,
     incomplete: storages.incomplete,
     unclaimed,
+    pickleNote: parsed?.note ?? null,
     damages: [...damages, ...storages.findings],
   }
 }
@@ -124,11 +136,18 @@ class SalvagedStorages {
   readonly incomplete = new Map<string, number>()
   readonly findings: Finding<FormatFindingId>[] = []
   readonly #claimed = new Set<SalvagedRecord>()
+  readonly #names: ReadonlySet<string>
   readonly #source: ByteSource
   readonly #records: ReadonlyMap<string, SalvagedRecord>
   readonly #byteOrder: ByteOrder
 
-  constructor(source: ByteSource, records: ReadonlyMap<string, SalvagedRecord>, byteOrder: ByteOrder) {
+  constructor(
+    source: ByteSource,
+    records: ReadonlyMap<string, SalvagedRecord>,
+    byteOrder: ByteOrder,
+    claimed: ReadonlySet<string>,
+  ) {
+    this.#names = claimed
     this.#source = source
     this.#records = records
     this.#byteOrder = byteOrder
@@ -177,7 +196,12 @@ class SalvagedStorages {
     const [before, after] = [place(`data/${Number(key) - 1}`), place(`data/${Number(key) + 1}`)]
     const candidates = [...(before < 0 ? [] : [ordered[before + 1]]), ...(after < 0 ? [] : [ordered[after - 1]])]
     return candidates.find(
-      (record) => record !== undefined && record.sizeBytes === sizeBytes && !record.isCut && !isKnownName(record.name),
+      (record) =>
+        record !== undefined &&
+        record.sizeBytes === sizeBytes &&
+        !record.isCut &&
+        !smallRecords.test(record.name) &&
+        !this.#names.has(record.name),
     )
   }
 

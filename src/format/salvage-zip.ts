@@ -3,6 +3,7 @@
  * constant whatever the size of the file; bytes of records are only read where nothing tells their size.
  */
 import type { ByteSource } from './byte-source.js'
+import type { Directory } from './salvage-directory.js'
 import {
   descriptorAt,
   isPlausibleName,
@@ -45,7 +46,7 @@ export interface Gap {
 /** What the walk needs to know beforehand. */
 export interface WalkOptions {
   /** What is left of the central directory, by header offset. */
-  directory: ReadonlyMap<number, DirectoryClaim>
+  directory: Directory
   /** Size of a record by its name, where something else (the pickle) tells. Asked when the walk comes to the record. */
   sizeOf: (name: string) => number | undefined
   /** Gathers what belongs to no record. */
@@ -53,6 +54,8 @@ export interface WalkOptions {
 }
 
 const deflate = 8
+/** Most records end soon, so that the first look for the end is short. */
+const firstScanBytes = 16 << 10
 const scanBytes = 1 << 20
 /** Room that a structure needs to be judged where the scan finds its signature. */
 const overlapBytes = 64
@@ -68,6 +71,7 @@ class Walk {
   #topFolder: string | null = null
   #archive = 0
   #inArchive = false
+  #buffer = Buffer.alloc(0)
   readonly #source: ByteSource
   readonly #options: WalkOptions
   /** Header offsets of the directory, ascending. */
@@ -81,9 +85,10 @@ class Walk {
 
   async next(): Promise<SalvagedRecord | null> {
     while (this.#position < this.#source.sizeBytes) {
-      const claim = this.#options.directory.get(this.#position)
-      const topFolder = this.#topFolder ?? topOf(claim?.fullName)
+      const claims = this.#options.directory.get(this.#position) ?? []
+      const topFolder = this.#topFolder ?? topOf(claims[0]?.fullName)
       const header = await readLocalClaim(this.#source, this.#position, { topFolder })
+      const claim = claims.find(({ fullName }) => fullName === header?.fullName) ?? claims[0]
       if (header !== null || claim !== undefined) {
         const record = await this.#record(header, claim)
         if (record !== null) return record
@@ -127,7 +132,7 @@ class Walk {
     if (claim === undefined || header === null || claim.fullName === header.fullName)
       return claim?.fullName ?? header?.fullName
     const timesListed = (name: string) =>
-      [...this.#options.directory.values()].filter(({ fullName }) => fullName === name).length
+      [...this.#options.directory.values()].flat().filter(({ fullName }) => fullName === name).length
     if (timesListed(claim.fullName) > 1) return header.fullName
     if (timesListed(header.fullName) > 0) return claim.fullName
     const isKnown = (name: string) => this.#options.sizeOf(splitName(name)[1]) !== undefined
@@ -145,7 +150,11 @@ class Walk {
     const sizes = unique([claim?.storedBytes, stored, this.#options.sizeOf(name)])
     const byHeader = header?.dataOffsets ?? []
     const begins = unique([...byHeader, ...this.#beginsByDirectory(claim)])
-    const pairs = begins.flatMap((begin) => sizes.map((size) => ({ begin, size })))
+    const limit = this.#known.find((offset) => offset > this.#position) ?? Infinity
+    const isBeyond = ({ begin, size }: { begin: number; size: number }): number => (begin + size > limit ? 1 : 0)
+    const pairs = begins
+      .flatMap((begin) => sizes.map((size) => ({ begin, size })))
+      .sort((left, right) => isBeyond(left) - isBeyond(right))
     for (const { begin, size } of pairs) {
       const descriptor =
         begin + size > this.#source.sizeBytes ? null : await descriptorAt(this.#source, begin + size, size)
@@ -196,7 +205,8 @@ class Walk {
       const signature = await signatureAt(this.#source, end + length)
       const isNext = signature === signatures.local || signature === signatures.central
       if (!isNext && !this.#options.directory.has(end + length)) continue
-      const crc32 = length === 0 ? 0 : (await peek(this.#source, end, 8)).readUInt32LE(4)
+      const descriptor = await peek(this.#source, end, 8)
+      const crc32 = length === 0 || descriptor.length < 8 ? 0 : descriptor.readUInt32LE(4)
       return { crc32, next: end + length }
     }
     return null
@@ -295,27 +305,25 @@ class Walk {
     return signature === signatures.end64 || signature === signatures.end
   }
 
-  /** Every place from `from` on with a signature of zip, and the bytes there. */
+  /** Every place from `from` on with a signature of zip, and the bytes there, valid until the next one is asked for. */
   async *#signaturesFrom(from: number): AsyncGenerator<{ signature: number; bytes: Buffer; offset: number }> {
     const { sizeBytes } = this.#source
-    const buffer = Buffer.alloc(scanBytes + overlapBytes)
-    for (let start = from; start < sizeBytes; start += scanBytes) {
-      const length = Math.min(buffer.length, sizeBytes - start)
-      const window = buffer.subarray(0, length)
+    let step = firstScanBytes
+    for (let start = from; start < sizeBytes; start += step, step = Math.min(4 * step, scanBytes)) {
+      if (this.#buffer.length < step + overlapBytes) this.#buffer = Buffer.alloc(step + overlapBytes)
+      const length = Math.min(step + overlapBytes, sizeBytes - start)
+      const window = this.#buffer.subarray(0, length)
       await this.#source.readInto(window, start)
-      const until = Math.min(scanBytes, length)
-      for (
-        let at = window.indexOf('PK', 0, 'latin1');
-        at >= 0 && at < until;
-        at = window.indexOf('PK', at + 1, 'latin1')
-      ) {
-        if (at + 4 > length) break
+      const until = Math.min(step, length)
+      for (let at = nextMark(window, 0); at >= 0 && at < until && at + 4 <= length; at = nextMark(window, at + 1)) {
         const signature = window.readUInt32LE(at)
         if (known.has(signature)) yield { signature, bytes: window.subarray(at), offset: start + at }
       }
     }
   }
 }
+
+const nextMark = (bytes: Buffer, from: number): number => bytes.indexOf('PK', from, 'latin1')
 
 interface Extent {
   offsetBytes: number

@@ -31,6 +31,8 @@ export interface Salvage {
   /** Whether the file is as it should be, as far as its structure goes: then only its bytes may be damaged. */
   readonly isSound: boolean
   readonly pickle: PickleState
+  /** What was corrected in the pickle, or is wrong with it; null where nothing is to be said. */
+  readonly pickleNote: string | null
   /** Storages whose bytes are not all there, by id: how many are, from the first on. */
   readonly incomplete: ReadonlyMap<string, number>
   /** Bytes of data that no tensor lies in: storages without a pickle that tells what they are, as large as what is there. Those that are cut are among the incomplete ones. */
@@ -53,7 +55,7 @@ export async function salvageFile(path: string, options: SalvageOptions = {}): P
   const maxPickleBytes = options.maxPickleBytes ?? 256 << 20
   try {
     const file = await readTorchFile(path, { unsafe: 'describe', keepFloats: true, maxPickleBytes })
-    return { file, isSound: true, pickle: 'whole', incomplete: new Map(), unclaimed: [], damages: [] }
+    return { file, isSound: true, pickle: 'whole', pickleNote: null, incomplete: new Map(), unclaimed: [], damages: [] }
   } catch (error) {
     if (!(error instanceof TorchkeepError)) throw error
     if (error.code === 'ERR_CHECKPOINT_MISSING' || error.code === 'ERR_CHECKPOINT_UNREADABLE') throw error
@@ -76,7 +78,7 @@ async function salvageLegacy(
   const settings = readSettings({ unsafe: 'describe', keepFloats: true, maxPickleBytes })
   try {
     const file = await readLegacy(source, settings, { incomplete, findings: damages })
-    return { file, isSound: false, pickle: 'whole', incomplete, unclaimed: [], damages }
+    return { file, isSound: false, pickle: 'whole', pickleNote: null, incomplete, unclaimed: [], damages }
   } catch (error) {
     if (error instanceof TorchkeepError) return null
     throw error
