@@ -130,6 +130,47 @@ describe('format: telling files apart', () => {
     }))
 })
 
+describe('format: safetensors beyond the specification', () => {
+  const odd: readonly [string, Buffer, RegExp][] = [
+    [
+      'white space before the header',
+      forgeSafetensors(` ${JSON.stringify({ a: entry })}`, Buffer.alloc(8)),
+      /white space/,
+    ],
+    ['a field that is not in the format', forgeSafetensors({ a: { ...entry, note: 'x' } }, Buffer.alloc(8)), /"note"/],
+    [
+      'elements that are not aligned',
+      forgeSafetensors(`${JSON.stringify({ a: entry })} `, Buffer.alloc(8)),
+      /not aligned/,
+    ],
+  ]
+  for (const [name, file, message] of odd) {
+    it(`takes ${name}, as its library does, and says so`, () =>
+      withFile(file, async (path) => {
+        const { findings } = await readTorchFile(path)
+        const [finding] = findings.filter(({ id, message: text }) => id === 'safetensors.lenient' && message.test(text))
+        assert.equal(finding?.severity, 'warning')
+      }))
+  }
+
+  it('takes two F4 values for one element, as PyTorch does, and names dtypes that PyTorch lacks', async () => {
+    const packed = forgeSafetensors({ a: { dtype: 'F4', shape: [2, 8], data_offsets: [0, 8] } }, Buffer.alloc(8))
+    await withFile(packed, async (path) => {
+      const { dtype, sizes } = ((await readTorchFile(path)).value as Map<string, TensorRecord>).get('a') as TensorRecord
+      assert.deepEqual([dtype, sizes], ['float4_e2m1fn_x2', [2, 4]])
+    })
+    const lies: [string, number[], string][] = [
+      ['F4', [2, 7], 'safetensors.header'],
+      ['F4', [], 'safetensors.header'],
+      ['F6_E2M3', [4], 'pickle.unsupported'],
+    ]
+    for (const [dtype, shape, finding] of lies) {
+      const file = forgeSafetensors({ a: { dtype, shape, data_offsets: [0, 3] } }, Buffer.alloc(3))
+      await withFile(file, async (path) => assert.equal((await failure(path)).finding, finding, dtype))
+    }
+  })
+})
+
 describe('format: archives whose parts contradict each other', () => {
   type Lie = readonly [name: string, file: Buffer, finding: string]
   const code = (data: string, changes: Partial<ForgedRecord> = {}): ForgedRecord => {
