@@ -4,8 +4,9 @@
  */
 import { TorchkeepError, type ErrorCode } from './errors.js'
 import type { FormatFindingId } from './findings.js'
+import { expandsBeyond, mostParts } from './pickle-expansion.js'
 import { opcodeNames, type OpcodeName } from './opcodes.js'
-import { equalKey, isHashable } from './python-keys.js'
+import { equalKey, isHashable, TupleKeys } from './python-keys.js'
 import { fetchedMemoEntries } from './pickle-scan.js'
 import { decodePythonUtf8 } from './python-text.js'
 import { OpaqueObject, Tuple } from './values.js'
@@ -58,6 +59,9 @@ const objectsSlackBytes = 24 << 20
 /** Largest int as a key: comparing larger ones takes time. */
 const maxKey = 1n << 1024n
 
+/** With so few objects fetched from the memo, or taken twice, nothing can multiply. */
+const fewFetched = 16
+
 /** What the error codes of findings are, where it is not ERR_CHECKPOINT_CORRUPT. */
 const codes: Partial<Record<FormatFindingId, ErrorCode>> = {
   'pickle.unsafe_global': 'ERR_CHECKPOINT_UNSAFE',
@@ -93,6 +97,8 @@ export class PickleReader {
   readonly #memo: unknown[] = []
   readonly #fetchedEntries: Uint8Array
   #memoSize = 0
+  #objectsFetched = 0
+  readonly #tupleKeys = new WeakMap<object, TupleKeys>()
   #floor = 0
   #opcodeAt = 0
   #expansion: number
@@ -126,7 +132,10 @@ export class PickleReader {
     if (this.awaitingState.size > 0) this.fail('a tensor never gets its storage', 'tensor.malformed')
     if (options.moreFollows !== true && this.position !== bytes.length)
       this.fail(`${bytes.length - this.position} bytes follow STOP`)
-    return this.pop()
+    const value = this.pop()
+    if (this.#objectsFetched > fewFetched && expandsBeyond(value, mostParts(bytes.length)))
+      this.fail('the value has far more parts than the pickle, shared ones counted at each place', 'pickle.limit')
+    return value
   }
 
   /** The stack split at its marks, outermost first: what is there when a broken pickle ends the reading. */
@@ -177,6 +186,12 @@ export class PickleReader {
     return this.#stack[this.#size - 1]
   }
 
+  /** DUP: the top once more. */
+  duplicate(): void {
+    this.#objectsFetched++
+    this.push(this.top())
+  }
+
   /** POP: takes the top, or the last mark where nothing is above it. */
   drop(): void {
     if (this.#size > this.#floor) this.#size--
@@ -213,6 +228,7 @@ export class PickleReader {
   memoGet(index: number): void {
     const value = this.#memo[index]
     if (value === undefined) this.fail(`the memo has no entry ${index}`)
+    if (typeof value === 'object') this.#objectsFetched++
     this.#stack[this.#size++] = value
   }
 
@@ -319,13 +335,28 @@ export class PickleReader {
   }
 
   /** Refuses what Python could not hash, and a key that Python takes for another one of the same container. */
-  checkKey(container: { has(key: unknown): boolean }, key: unknown): void {
-    if (key instanceof Tuple) this.charge(key.length)
-    if (typeof key === 'bigint' && (key > maxKey || key < -maxKey))
-      this.fail('an int beyond 1024 bits as a key', 'pickle.limit')
+  checkKey(container: ReadonlyMap<unknown, unknown> | ReadonlySet<unknown>, key: unknown): void {
     if (!isHashable(key)) this.fail('a list, dict, set or bytearray as a key or a member of a set')
+    if (key instanceof Tuple) this.#checkTuple(container, key)
+    else this.#checkKeySize(key)
     const twin = equalKey(container, key)
     if (twin !== undefined) this.fail(`Python takes the keys ${String(key)} and ${String(twin)} for the same`)
+  }
+
+  #checkKeySize(key: unknown): void {
+    if (typeof key === 'bigint' && (key > maxKey || key < -maxKey))
+      this.fail('an int beyond 1024 bits as a key', 'pickle.limit')
+  }
+
+  #checkTuple(container: object, key: Tuple): void {
+    this.charge(hashedItemCost * (1 + key.length))
+    for (const item of key) {
+      if (typeof item === 'string') this.charge(item.length)
+      else this.#checkKeySize(item)
+    }
+    const tuples = this.#tupleKeys.get(container) ?? new TupleKeys()
+    this.#tupleKeys.set(container, tuples)
+    if (!tuples.add(key)) this.fail('two tuples with equal items as keys, which Python takes for the same')
   }
 
   #advance(length: number): number {

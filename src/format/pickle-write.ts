@@ -5,7 +5,7 @@ import { addedSafeGlobals, allowedGlobals, pickledName, splitName } from './glob
 import { opcode } from './opcodes.js'
 import { PickleEmitter } from './pickle-emit.js'
 import { isForeign, writeForeign } from './pickle-write-foreign.js'
-import { equalKey, isHashable } from './python-keys.js'
+import { equalKey, isHashable, TupleKeys } from './python-keys.js'
 import {
   ByteArray,
   Complex,
@@ -184,7 +184,9 @@ export class PickleWriter {
   }
 
   #checkKeys(entries: Map<unknown, unknown>): void {
+    const tuples = new TupleKeys()
     for (const key of entries.keys()) {
+      if (key instanceof Tuple && !tuples.add(key)) this.refuse('Python takes two tuples with equal items for one key')
       if (!isHashable(key)) this.refuse('a list, dict, set or bytearray cannot be the key of a dict')
       const twin = equalKey(entries, key)
       if (twin !== undefined) this.refuse(`Python takes the keys ${String(key)} and ${String(twin)} for the same`)
@@ -211,7 +213,10 @@ export class PickleWriter {
   }
 
   #set(value: Set<unknown>): void {
+    const tuples = new TupleKeys()
     for (const member of value) {
+      if (member instanceof Tuple && !tuples.add(member))
+        this.refuse('Python takes two tuples with equal items for one member')
       if (!isHashable(member)) this.refuse('a list, dict, set or bytearray cannot be a member of a set')
       if (equalKey(value, member) !== undefined)
         this.refuse(`Python takes ${String(member)} for the same as another member`)

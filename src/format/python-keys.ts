@@ -27,3 +27,27 @@ export function equalKey(container: { has(key: unknown): boolean }, key: unknown
   if (number === 0 || number === 1) twins.push(number === 1)
   return twins.find((twin) => twin !== key && container.has(twin))
 }
+
+/** The tuples among the keys of one container: Python takes those with equal items for one key, JavaScript keeps them apart. */
+export class TupleKeys {
+  readonly #seen = new Set<string>()
+
+  /** Whether the tuple is another key than those before. Tuples that hold more than texts and numbers are taken for different ones. */
+  add(key: Tuple): boolean {
+    const texts = Array.from(key, plainText)
+    if (texts.includes(undefined)) return true
+    const text = texts.join(',')
+    if (this.#seen.has(text)) return false
+    this.#seen.add(text)
+    return true
+  }
+}
+
+/** A text that is equal for what Python takes for equal. */
+function plainText(value: unknown): string | undefined {
+  if (typeof value === 'string') return JSON.stringify(value)
+  if (value instanceof PyFloat) return String(value.value)
+  if (typeof value === 'boolean') return value ? '1' : '0'
+  if (Object.is(value, -0)) return '0'
+  return value === null || typeof value === 'number' || typeof value === 'bigint' ? String(value) : undefined
+}

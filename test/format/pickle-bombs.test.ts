@@ -78,8 +78,13 @@ const bombs: [name: string, code: () => string, ended: string][] = [
     'read',
   ],
   [
-    'a tuple of 100,000 as a key again and again',
-    () => op.mark + repeated('N', 100_000) + op.put(0) + op.dict + `${op.get(0)}Ns`.repeat(100_000) + op.tuple,
+    'a tuple of a long text as a key of many dicts',
+    () => op.mark + op.str('x'.repeat(million)) + op.tuple1 + op.put(0) + `}${op.get(0)}Ns`.repeat(100_000) + op.tuple,
+    within,
+  ],
+  [
+    'a tuple of 100,000 as a key of many dicts',
+    () => op.mark + repeated('N', 100_000) + op.put(0) + `}${op.get(0)}Ns`.repeat(100_000) + op.tuple,
     within,
   ],
   ['a text of a million surrogates', () => `X${u32(4 * million)}${'a\xed\xa0\x80'.repeat(million)}`, 'read'],

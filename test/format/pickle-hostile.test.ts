@@ -296,6 +296,12 @@ const pickles: Refusal[] = [
     /keys true and 1/,
   ],
   [
+    'two equal tuples as keys',
+    code(op.dict, op.mark, ints(1, 2), op.none, ints(1, 2), op.none, op.setitems),
+    malformed,
+    /two tuples with equal items/,
+  ],
+  [
     'a list in a set',
     code(op.global('__builtin__', 'set'), op.list, op.list, op.append, op.tuple1, op.reduce),
     malformed,
@@ -407,16 +413,25 @@ describe('format: hostile pickles', () => {
     })
   }
 
-  it('takes a memo that doubles 60 times, since shared parts stay shared', async () => {
-    const doubling =
-      op.list +
-      op.put(0) +
-      Array.from({ length: 60 }, (_, index) => op.get(index) + op.get(index) + op.tuple2 + op.put(index + 1)).join('')
-    const left = op.mark + doubling + op.tuple
-    await withFile(code(left), async (path) =>
-      assert.equal(((await readTorchFile(path)).value as unknown[]).length, 61),
-    )
+  const doubling = (times: number) =>
+    op.list +
+    op.put(0) +
+    Array.from({ length: times }, (_, index) => op.get(index) + op.get(index) + op.tuple2 + op.put(index + 1)).join('')
+
+  it('takes a memo that doubles 15 times, since shared parts stay shared', () =>
+    withFile(code(op.mark + doubling(15) + op.tuple), async (path) =>
+      assert.equal(((await readTorchFile(path)).value as unknown[]).length, 16),
+    ))
+
+  it('refuses one that doubles 60 times, by the memo or by DUP: whoever prints or compares it would never end', async () => {
+    const bombs = [op.mark + doubling(60) + op.tuple, op.list + ('2' + op.tuple2).repeat(60)]
+    for (const bomb of bombs) {
+      await withFile(code(bomb), (path) =>
+        assert.rejects(readTorchFile(path), { finding: 'pickle.limit', message: /far more parts than the pickle/ }),
+      )
+    }
   })
+
 
   it('describes a huge expanded tensor, and makes its bytes only within the limit', () =>
     withFile(withStorage(tensor(float4, 0, ints(2 ** 30, 4), ints(0, 1))), async (path) => {
