@@ -31,7 +31,7 @@ const handlers: Record<Exclude<OpcodeName, Refused>, OpcodeHandler> = {
   MARK: (reader) => reader.mark(),
   POP: (reader) => reader.drop(),
   POP_MARK: (reader) => void reader.popMark(),
-  DUP: (reader) => reader.push(reader.top()),
+  DUP: (reader) => reader.duplicate(),
 
   NONE: (reader) => reader.push(null),
   NEWTRUE: (reader) => reader.push(true),
