@@ -27,14 +27,19 @@ export function zeroPatch(begin: number, end: number): Patch {
   }
 }
 
-/** The bytes of a range of another file in place of those from `begin` on. */
-export function copyPatch(begin: number, range: FileRange): Patch {
+/**
+ * The bytes of a range of another file in place of those from `begin` on.
+ * @param unitBytes what has to be turned around there, since patches work on little-endian elements: 1 for a little-endian file.
+ */
+export function copyPatch(begin: number, range: FileRange, unitBytes: number): Patch {
   return async (piece, offsetBytes) => {
     const [from, to] = overlap(piece, offsetBytes, begin, begin + range.sizeBytes)
     if (from >= to) return
     await ByteSource.with(range.path, async (source) => {
       if (range.identity !== undefined) source.requireUnchanged(range.identity)
-      await source.readInto(piece.subarray(from, to), range.offsetBytes + offsetBytes + from - begin)
+      const taken = piece.subarray(from, to)
+      await source.readInto(taken, range.offsetBytes + offsetBytes + from - begin)
+      swapBytes(taken, unitBytes)
     })
   }
 }

@@ -1,5 +1,5 @@
 /** One pass over the bytes that are there: which storages do not have their CRC-32, which tensors hold values that are not finite. */
-import { swapBytes, swapUnitBytes } from '../format/byte-order.js'
+import { swapUnitBytes } from '../format/byte-order.js'
 import { NonFiniteScan, type NonFinite } from '../format/scan-nonfinite.js'
 import { scanStorages } from '../format/scan.js'
 import type { Salvage } from '../format/salvage.js'
@@ -46,20 +46,13 @@ export async function scanBytes(
   const scan = new NonFiniteScan(parts.map(({ part }) => part))
   const changed = new Set<string>()
   const unprotected: StorageRecord[] = []
-  const swapped = swapUnits(
-    file.storages,
-    parts.map(({ part }) => part),
-  )
   const storages = file.storages.map((storage) => thereOf(storage, incomplete.get(storage.id)))
   await scanStorages(
     { ...file, storages: storages.filter(({ sizeBytes }) => sizeBytes > 0) },
     {
       ...(options.progress !== undefined && { progress: options.progress }),
       ...(options.signal !== undefined && { signal: options.signal }),
-      onChunk: (storage, chunk, offsetBytes) => {
-        const unit = swapped.get(storage.id) ?? 1
-        scan.see(storage, unit === 1 ? chunk : swapBytes(new Uint8Array(chunk), unit), offsetBytes)
-      },
+      onChunk: (storage, chunk, offsetBytes) => scan.see(storage, chunk, offsetBytes),
       onStorage: ({ storage, matches }) => {
         if (matches === false) changed.add(storage.id)
         else if (matches === null) unprotected.push(storage)
@@ -80,16 +73,7 @@ function thereOf(storage: StorageRecord, available: number | undefined): Storage
 }
 
 /** Bytes in another order, by storage, where the file is big-endian. */
-export function swapUnits(
-  storages: readonly StorageRecord[],
-  tensors: readonly TensorRecord[],
-): ReadonlyMap<string, number> {
-  const big = new Set(
-    storages.filter(({ byteOrder, dtype }) => byteOrder === 'big' && dtype !== null).map(({ id }) => id),
-  )
-  return new Map(
-    tensors
-      .filter(({ storage }) => big.has(storage.id))
-      .map(({ storage, dtype }) => [storage.id, swapUnitBytes(dtype)]),
-  )
+export function swapUnits(tensors: readonly TensorRecord[]): ReadonlyMap<string, number> {
+  const big = tensors.filter(({ storage }) => storage.byteOrder === 'big')
+  return new Map(big.map(({ storage, dtype }) => [storage.id, swapUnitBytes(dtype)]))
 }

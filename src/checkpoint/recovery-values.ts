@@ -1,5 +1,6 @@
 /** Decides what becomes of the values of tensors: what is not there is lost, what is damaged or not finite is kept, dropped or replaced, as the caller wants. */
 import { crc32 } from 'node:zlib'
+import { swapUnitBytes } from '../format/byte-order.js'
 import { ByteSource } from '../format/byte-source.js'
 import { isComplex } from '../format/element-values.js'
 import { readElements } from '../format/elements.js'
@@ -54,10 +55,7 @@ export class ValuePlan {
     this.#options = options
     this.#donors = options.donor === null ? new Map() : namedTensors(options.donor)
     this.#names = namedTensors(options.salvage.file)
-    this.#swaps = swapUnits(
-      options.salvage.file.storages,
-      [...this.#names.values()].flatMap((record) => strided(record)),
-    )
+    this.#swaps = swapUnits([...this.#names.values()].flatMap((record) => strided(record).map(rooted)))
   }
 
   /** Decides all. */
@@ -127,7 +125,8 @@ export class ValuePlan {
         offsetBytes: donor.storage.source.offsetBytes + begin,
         sizeBytes: end - begin,
       }
-      this.#replace(part, copyPatch(coveredBytes(part)[0], range))
+      const unitBytes = donor.storage.byteOrder === 'big' ? swapUnitBytes(donor.dtype) : 1
+      this.#replace(part, copyPatch(coveredBytes(part)[0], range, unitBytes))
     }
     acts.repaired.push(`${facts}; replaced with the donor's`)
   }
@@ -137,7 +136,7 @@ export class ValuePlan {
     this.#replaced.add(storage.id)
   }
 
-  /** The donor's tensors in the place of ours: same name, dtype, sizes and strides, and their CRC-32 holds. */
+  /** The donor's tensors in the place of ours: same name, dtype, sizes, strides and pending conjugation or negation, and their CRC-32 holds. */
   async #donorParts(name: string, parts: readonly TensorRecord[]): Promise<TensorRecord[] | null> {
     const donor = this.#donors.get(name)
     const theirs = donor === undefined ? [] : strided(donor).map(rooted)
@@ -148,7 +147,7 @@ export class ValuePlan {
         their.dtype === part.dtype &&
         their.sizes.join() === part.sizes.join() &&
         their.strides.join() === part.strides.join() &&
-        their.storage.byteOrder === part.storage.byteOrder
+        isReadAlike(their, part)
       if (!isSame || !(await hasItsCrc(their.storage))) return null
     }
     return theirs
@@ -209,12 +208,14 @@ export class ValuePlan {
   async #donorLike(name: string, part: TensorRecord): Promise<TensorRecord | null> {
     const record = this.#donors.get(this.#donors.has(name) ? name : placeOf(name))
     const found = record instanceof TensorRecord ? rooted(record) : undefined
-    const fits = found !== undefined && found.dtype === part.dtype && found.sizes.join() === part.sizes.join()
+    const isSame = found?.dtype === part.dtype && found.sizes.join() === part.sizes.join()
+    const fits = found !== undefined && isSame && isReadAlike(found, part)
     return fits && (await hasItsCrc(found.storage)) ? found : null
   }
 
-  /** Means of the finite numbers of a tensor; null where none is finite. */
-  async #means(part: TensorRecord, count: number): Promise<number[] | null> {
+  /** Means of the finite numbers of a tensor as they are stored, before it is conjugated or negated; null where none is finite. */
+  async #means(tensor: TensorRecord, count: number): Promise<number[] | null> {
+    const part = new TensorRecord({ ...tensor, conj: false, neg: false })
     const sums = new Float64Array(count)
     const counts = new Float64Array(count)
     for await (const values of readElements(this.#options.salvage.file, part, { checkCrc: false })) {
@@ -227,6 +228,9 @@ export class ValuePlan {
     return counts.includes(0) ? null : Array.from(sums, (sum, index) => sum / (counts[index] as number))
   }
 }
+
+/** Whether equal bytes of the two are equal values. */
+const isReadAlike = (a: TensorRecord, b: TensorRecord): boolean => a.conj === b.conj && a.neg === b.neg
 
 /** Where a checked tensor stands in the current form: parameters are named by the state dict alone, moments as `state[0].exp_avg`. */
 function placeOf(name: string): string {

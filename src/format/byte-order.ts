@@ -14,9 +14,9 @@ export function toLittleEndian<Bytes extends Uint8Array>({ storage, dtype }: Ten
   return swapBytes(elements, swapUnitBytes(dtype))
 }
 
-/** Reverses the bytes of each unit of 1, 2, 4 or 8 bytes in place. Returns them. */
+/** Reverses the bytes of each unit of 1, 2, 4 or 8 bytes in place. A part of a unit at the end, as a cut file has it, stays. Returns them. */
 export function swapBytes<Bytes extends Uint8Array>(bytes: Bytes, unitBytes: number): Bytes {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength - (bytes.byteLength % unitBytes))
   if (unitBytes === 2) buffer.swap16()
   else if (unitBytes === 4) buffer.swap32()
   else if (unitBytes === 8) buffer.swap64()

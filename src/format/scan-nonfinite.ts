@@ -1,4 +1,5 @@
 /** Finds NaN and infinite values of described tensors in bytes that pass by, such as those of `scanStorages`. Only elements that a tensor covers count: a NaN between the elements of a view is none of its. */
+import { swapBytes } from './byte-order.js'
 import { dtypes } from './dtypes.js'
 import { floatFormats, type FloatFormat } from './float-formats.js'
 import { StridedView } from './strided-view.js'
@@ -70,14 +71,16 @@ export class NonFiniteScan {
     return view
   }
 
-  /** Looks at a piece of a storage; pieces come in order. `chunk` and `offsetBytes` are multiples of 16 but for the storage's end, as `scanStorages` gives them. */
+  /** Looks at a piece of a storage, in the byte order that it has in the file; pieces come in order. `chunk` and `offsetBytes` are multiples of 16 but for the storage's end, as `scanStorages` gives them. */
   see(storage: StorageRecord, chunk: Uint8Array, offsetBytes: number): void {
     for (const group of this.#groups.get(storage.id) ?? []) {
+      const { sizeBytes } = group.format
+      const numbers = storage.byteOrder === 'big' ? swapBytes(new Uint8Array(chunk), sizeBytes) : chunk
       this.#hits.clear()
       for (const [begin, end] of group.ranges) {
         const from = Math.max(begin - offsetBytes, 0)
         const to = Math.min(end - offsetBytes, chunk.length)
-        if (from < to) findHits(chunk, from, to, group, this.#hits)
+        if (from < to) findHits(numbers, from, to, group, this.#hits)
       }
       if (this.#hits.count === 0) continue
       const firstElement = offsetBytes / (group.format.sizeBytes * group.numbers)
