@@ -48,7 +48,8 @@ export function formatNumber(value: number | bigint | null): string {
 }
 
 /** An integer with separators between thousands: `230,606`. */
-export const formatCount = (count: number): string => count.toLocaleString('en-US')
+// Not toLocaleString: its first call loads tables for tens of milliseconds.
+export const formatCount = (count: number): string => String(count).replace(/\B(?=(\d{3})+$)/g, ',')
 
 /** `1 file`, `3 files`. */
 export const plural = (count: number, one: string, many = `${one}s`): string =>
