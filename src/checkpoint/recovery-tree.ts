@@ -152,7 +152,7 @@ class TreeCopy {
   #numpyScalar({ value, dtype }: NumpyScalar, name: string): unknown {
     if (value === null) return this.#lose(name, `a numpy scalar of dtype ${dtype} has no counterpart`)
     this.#numbers++
-    if (typeof value === 'number' && /f\d/.test(dtype)) return new PyFloat(value)
+    if (typeof value === 'number' && Number.isInteger(value) && /f\d/.test(dtype)) return new PyFloat(value)
     return value
   }
 

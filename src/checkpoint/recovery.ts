@@ -130,7 +130,7 @@ function checkOptions({ like, nonfinite = 'zero', damaged = 'keep' }: RecoveryOp
   if (!['keep', 'drop', 'zero', 'donor'].includes(damaged))
     invalid(`damaged: expected keep, drop, zero or donor, found ${String(damaged)}`)
   if (like === undefined && (nonfinite === 'donor' || damaged === 'donor'))
-    invalid('like: the policy donor needs the path of a donor')
+    invalid('like: taking values from a donor needs its path (--like DONOR)')
 }
 
 async function requireFree(path: string, target: string): Promise<void> {

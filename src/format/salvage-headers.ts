@@ -57,6 +57,13 @@ export function isPlausibleName(name: string): boolean {
   return /^[^/\p{Cc}\ufffd]+\/[^\p{Cc}\ufffd]+$/u.test(name)
 }
 
+/** Records that hold no data of tensors. */
+export function isSmallRecord(name: string): boolean {
+  return /^(data\.pkl|version|byteorder|\.format_version|\.storage_alignment|\.data\/(serialization_id|version)|constants\.pkl|code\/.*|archive_(format|version))$/.test(
+    name,
+  )
+}
+
 /**
  * What the local header at `offset` says.
  *

@@ -17,7 +17,11 @@ export interface ChosenRecords {
  */
 export async function chooseRecords(source: ByteSource, found: readonly SalvagedRecord[]): Promise<ChosenRecords> {
   const archives = new Map<number, SalvagedRecord[]>()
-  for (const record of found) archives.set(record.archive, [...(archives.get(record.archive) ?? []), record])
+  for (const record of found) {
+    const records = archives.get(record.archive)
+    if (records === undefined) archives.set(record.archive, [record])
+    else records.push(record)
+  }
   const several = archives.size > 1
   const judged: Judged[][] = []
   for (const records of archives.values()) {
@@ -58,11 +62,22 @@ function withoutTwins(records: readonly SalvagedRecord[]): SalvagedRecord[] {
       other?.name === `${folder}${Number(key) + step}`
     return (isNamed(ordered[place - 1], -1) ? 1 : 0) + (isNamed(ordered[place + 1], 1) ? 1 : 0)
   }
-  return ordered.map((record, place) => {
-    const own = fit(record, place)
-    const others = ordered.flatMap((other, at) => (other.name === record.name && at !== place ? [fit(other, at)] : []))
-    return others.every((other) => other < own) ? record : { ...record, name: `${record.name}${twinMark}${place}` }
-  })
+  const places = new Map<string, number[]>()
+  for (const [place, { name }] of ordered.entries()) {
+    const ofName = places.get(name)
+    if (ofName === undefined) places.set(name, [place])
+    else ofName.push(place)
+  }
+  const keepers = new Set<number>()
+  for (const ofName of places.values()) {
+    const fits = ofName.map((place) => (ofName.length === 1 ? 0 : fit(ordered[place] as SalvagedRecord, place)))
+    const most = fits.reduce((best, each) => Math.max(best, each), 0)
+    const best = ofName.filter((_place, index) => fits[index] === most)
+    if (best.length === 1) keepers.add(best[0] as number)
+  }
+  return ordered.map((record, place) =>
+    keepers.has(place) ? record : { ...record, name: `${record.name}${twinMark}${place}` },
+  )
 }
 
 interface Judged {

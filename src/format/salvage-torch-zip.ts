@@ -7,16 +7,13 @@ import type { Salvage } from './salvage.js'
 import { findDirectory } from './salvage-directory.js'
 import { claimedSizes, parsePickle, readPickleRecord } from './salvage-data-pkl.js'
 import { chooseRecords } from './salvage-records.js'
+import { isSmallRecord } from './salvage-headers.js'
 import { walkRecords, type Gap, type SalvagedRecord } from './salvage-zip.js'
 import { storageIdPrefix, StorageTable, type StorageId } from './storage-table.js'
 import { StorageRecord, type ByteOrder } from './tensor-record.js'
 import { PickleSession, readSettings, type TorchFile } from './torch-file.js'
 import { readZipRecords } from './zip-containers.js'
 import type { ZipRecord } from './zip-read.js'
-
-/** Records that hold no data of tensors. */
-const smallRecords =
-  /^(data\.pkl|version|byteorder|\.format_version|\.storage_alignment|\.data\/(serialization_id|version)|constants\.pkl|code\/.*|archive_(format|version))$/
 
 /** Reads a broken zip archive. `failure` is why it could not be read as a sound one. */
 export async function salvageTorchZip(
@@ -118,7 +115,8 @@ async function readRecords(
     globals: [...globals],
     findings,
   }
-  const unclaimed = storages.unclaimed()
+  const isNamed = parsed?.state === 'whole' || parsed?.state === 'corrected' || parsed?.state === 'changed'
+  const unclaimed = storages.unclaimed(isNamed)
   return {
     file,
     isSound: false,
@@ -140,6 +138,8 @@ class SalvagedStorages {
   readonly #source: ByteSource
   readonly #records: ReadonlyMap<string, SalvagedRecord>
   readonly #byteOrder: ByteOrder
+  /** Made where a record is missing. */
+  #ordered: ReturnType<typeof inFileOrder> | null = null
 
   constructor(
     source: ByteSource,
@@ -154,10 +154,11 @@ class SalvagedStorages {
     this.table = new StorageTable((id) => this.#make(id))
   }
 
-  /** Records of data that nothing named, as storages of bytes. */
-  unclaimed(): StorageRecord[] {
+  /** Records of data that nothing named, as storages of bytes. Beside a pickle that was read, only those that lie where data belongs. */
+  unclaimed(isPickleRead: boolean): StorageRecord[] {
     return [...this.#records.values()]
-      .filter((record) => !this.#claimed.has(record) && !smallRecords.test(record.name) && record.sizeBytes > 0)
+      .filter((record) => !this.#claimed.has(record) && !isSmallRecord(record.name) && record.sizeBytes > 0)
+      .filter(({ name }) => !isPickleRead || /^(data|constants)\//.test(name))
       .filter(({ method }) => method === 0)
       .map((record) => {
         const storage = this.#storage(record, { dtype: null, sizeBytes: record.sizeBytes, location: 'cpu' })
@@ -191,16 +192,18 @@ class SalvagedStorages {
 
   /** Where the name of a record is damaged: the record between those of the keys before and after, if its size is right. */
   #byNeighbours(key: string, sizeBytes: number): SalvagedRecord | undefined {
-    const ordered = [...this.#records.values()].sort((left, right) => left.headerOffset - right.headerOffset)
-    const place = (name: string) => ordered.findIndex((record) => record.name === name)
-    const [before, after] = [place(`data/${Number(key) - 1}`), place(`data/${Number(key) + 1}`)]
-    const candidates = [...(before < 0 ? [] : [ordered[before + 1]]), ...(after < 0 ? [] : [ordered[after - 1]])]
+    const ordered = (this.#ordered ??= inFileOrder(this.#records))
+    const at = (step: 1 | -1) => {
+      const place = ordered.places.get(`data/${Number(key) - step}`)
+      return place === undefined ? undefined : ordered.records[place + step]
+    }
+    const candidates = [at(1), at(-1)]
     return candidates.find(
       (record) =>
         record !== undefined &&
         record.sizeBytes === sizeBytes &&
         !record.isCut &&
-        !smallRecords.test(record.name) &&
+        !isSmallRecord(record.name) &&
         !this.#names.has(record.name),
     )
   }
@@ -227,7 +230,13 @@ class SalvagedStorages {
   }
 }
 
-const isKnownName = (name: string): boolean => smallRecords.test(name) || /^data\/\d+$/.test(name)
+const isKnownName = (name: string): boolean => isSmallRecord(name) || /^data\/\d+$/.test(name)
+
+/** Records as they lie in the file, and where in that order each name is. */
+function inFileOrder(byName: ReadonlyMap<string, SalvagedRecord>) {
+  const records = [...byName.values()].sort((left, right) => left.headerOffset - right.headerOffset)
+  return { records, places: new Map(records.map(({ name }, place) => [name, place])) }
+}
 
 async function byteOrderOf(source: ByteSource, records: ReadonlyMap<string, SalvagedRecord>): Promise<ByteOrder> {
   const record = records.get('byteorder')

@@ -7,6 +7,7 @@ import type { Directory } from './salvage-directory.js'
 import {
   descriptorAt,
   isPlausibleName,
+  isSmallRecord,
   matchDescriptor,
   parseDirectoryClaim,
   peek,
@@ -76,6 +77,8 @@ class Walk {
   readonly #options: WalkOptions
   /** Header offsets of the directory, ascending. */
   readonly #known: readonly number[]
+  /** How often the directory has each name; counted where names are in doubt. */
+  #timesListed: ReadonlyMap<string, number> | null = null
 
   constructor(source: ByteSource, options: WalkOptions) {
     this.#source = source
@@ -131,11 +134,13 @@ class Walk {
   #fullName(header: LocalClaim | null, claim: DirectoryClaim | undefined): string | undefined {
     if (claim === undefined || header === null || claim.fullName === header.fullName)
       return claim?.fullName ?? header?.fullName
-    const timesListed = (name: string) =>
-      [...this.#options.directory.values()].flat().filter(({ fullName }) => fullName === name).length
-    if (timesListed(claim.fullName) > 1) return header.fullName
-    if (timesListed(header.fullName) > 0) return claim.fullName
-    const isKnown = (name: string) => this.#options.sizeOf(splitName(name)[1]) !== undefined
+    this.#timesListed ??= countNames(this.#options.directory)
+    if ((this.#timesListed.get(claim.fullName) ?? 0) > 1) return header.fullName
+    if (this.#timesListed.has(header.fullName)) return claim.fullName
+    const isKnown = (fullName: string) => {
+      const [, name] = splitName(fullName)
+      return isSmallRecord(name) || this.#options.sizeOf(name) !== undefined
+    }
     return isKnown(header.fullName) && !isKnown(claim.fullName) ? header.fullName : claim.fullName
   }
 
@@ -150,7 +155,7 @@ class Walk {
     const sizes = unique([claim?.storedBytes, stored, this.#options.sizeOf(name)])
     const byHeader = header?.dataOffsets ?? []
     const begins = unique([...byHeader, ...this.#beginsByDirectory(claim)])
-    const limit = this.#known.find((offset) => offset > this.#position) ?? Infinity
+    const limit = firstAfter(this.#known, this.#position) ?? Infinity
     const isBeyond = ({ begin, size }: { begin: number; size: number }): number => (begin + size > limit ? 1 : 0)
     const pairs = begins
       .flatMap((begin) => sizes.map((size) => ({ begin, size })))
@@ -191,7 +196,7 @@ class Walk {
   /** Where the directory puts the data: right before the descriptor that is right before the next header. */
   #beginsByDirectory(claim: DirectoryClaim | undefined): number[] {
     if (claim === undefined) return []
-    const next = this.#known.find((offset) => offset > claim.headerOffset)
+    const next = firstAfter(this.#known, claim.headerOffset)
     const aligned = Math.ceil((claim.headerOffset + 34 + Buffer.byteLength(claim.fullName)) / 64) * 64
     if (next === undefined) return [aligned]
     const length =
@@ -284,7 +289,7 @@ class Walk {
   /** Moves to the next thing that looks like a part of an archive. */
   async #passGap(): Promise<void> {
     const from = this.#position
-    const known = this.#known.find((offset) => offset > from)
+    const known = firstAfter(this.#known, from)
     this.#position = known ?? this.#source.sizeBytes
     for await (const { signature, offset } of this.#signaturesFrom(from + 1)) {
       if (offset >= this.#position) break
@@ -321,6 +326,24 @@ class Walk {
       }
     }
   }
+}
+
+/** The first of ascending numbers that is greater than `limit`. */
+function firstAfter(ascending: readonly number[], limit: number): number | undefined {
+  let [low, high] = [0, ascending.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if ((ascending[middle] as number) > limit) high = middle
+    else low = middle + 1
+  }
+  return ascending[low]
+}
+
+function countNames(directory: WalkOptions['directory']): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>()
+  for (const claims of directory.values())
+    for (const { fullName } of claims) counts.set(fullName, (counts.get(fullName) ?? 0) + 1)
+  return counts
 }
 
 const nextMark = (bytes: Buffer, from: number): number => bytes.indexOf('PK', from, 'latin1')
