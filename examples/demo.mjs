@@ -1,11 +1,12 @@
 // `npm run demo`: trains on handwritten digits in two phases, is interrupted in the middle of an epoch, goes on, and shows that nothing was lost: the
-// result has the same bits as a run that was never interrupted. Ctrl-C saves and exits with 130.
-import { mkdtempSync, rmSync } from 'node:fs'
+// result has the same bits as a run that was never interrupted. Then a copy of a checkpoint comes to harm, is judged and saved (rescue.mjs). Ctrl-C saves and exits with 130.
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { interruptSignal, load, manualSeed, ProgressiveTrainer, ProgressReporter, Tensor } from 'torchkeep'
 import { DigitNet, digitLoaders } from './digits.mjs'
+import { rescue } from './rescue.mjs'
 
 const modelConfig = { channels: 16, dropout: 0.25 }
 const trainingConfig = {
@@ -86,13 +87,20 @@ async function demo(signal) {
   const folder = mkdtempSync(join(tmpdir(), 'torchkeep-demo-'))
   const uninterrupted = await train(prepareRun(folder), { signal })
   const count = await compareBits(summary.latestCheckpointPath, uninterrupted.latestCheckpointPath)
-  rmSync(folder, { recursive: true })
-
   console.log(
     `\nsame bits: all ${count} tensors (weights, optimizer, random state) of the resumed run equal the uninterrupted run's`,
   )
   console.log(`best epoch ${summary.best.epoch}: accuracy ${summary.best.score}`)
   console.log(`event loop delay while training: p99 ${(eventLoopDelay.percentile(99) / 1e6).toFixed(1)} ms`)
+
+  console.log(
+    '\nwhat if a checkpoint comes to harm? (the commands do the same: torchkeep validate, recover, compare, cleanup)',
+  )
+  const harmed = join(folder, 'harmed')
+  mkdirSync(harmed)
+  await rescue(summary.latestCheckpointPath, harmed)
+  rmSync(folder, { recursive: true })
+
   console.log(`\nopen the best checkpoint in Python:\n`)
   console.log(
     `  python -c "import torch; c = torch.load('${summary.bestCheckpointPath}'); print(c['epoch'], c['validation_loss'], list(c['model_state_dict']))"`,

@@ -1,0 +1,69 @@
+/** The demo's chapter on harmed checkpoints, on the copy of a small one: what it prints is what came of each step. */
+import assert from 'node:assert/strict'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import type { CleanupResult, Comparison, RecoveryResult, ValidationReport } from '../../src/checkpoint/index.js'
+import { adam, checkpoint, fileOf, float32, stateDict } from '../checkpoint/judged.js'
+import { withFolder } from '../format/fixtures.js'
+
+interface Rescue {
+  verdict: ValidationReport
+  recovery: RecoveryResult
+  comparison: Comparison
+  cleanup: CleanupResult
+}
+
+/** Large enough that its last tenth is more than the directory: a moment is cut. */
+const weight = float32([100, 100], 1, -1)
+const large = checkpoint({
+  model_state_dict: stateDict({ 'last.weight': weight }),
+  optimizer_state_dict: adam({ 4: { exp_avg: weight, exp_avg_sq: float32([100, 100], 0.5) } }),
+})
+
+/** What a function prints with console.log, and what it gives. */
+async function printed<T>(act: () => Promise<T>): Promise<{ result: T; text: string }> {
+  const { log } = console
+  const lines: string[] = []
+  console.log = (line: string) => void lines.push(line)
+  try {
+    return { result: await act(), text: lines.join('\n') }
+  } finally {
+    console.log = log
+  }
+}
+
+const chapter = new URL('../../../examples/rescue.mjs', import.meta.url).href
+
+describe("the demo's chapter on harmed checkpoints", () => {
+  it('damages a copy, judges it, saves what is there, finds what differs, and would remove the damaged one only', async () => {
+    await withFolder(async (folder) => {
+      const original = join(folder, 'checkpoint_epoch_2_phase_1_1760000000.pth')
+      await writeFile(original, fileOf(large))
+      const before = await readFile(original)
+      const run = join(folder, 'run')
+      await mkdir(run)
+      const { rescue } = (await import(chapter)) as { rescue: (checkpoint: string, folder: string) => Promise<Rescue> }
+      const { result, text } = await printed(() => rescue(original, run))
+      const { verdict, recovery, comparison, cleanup } = result
+
+      assert.deepEqual(await readFile(original), before)
+      assert.deepEqual(
+        verdict.errors.map(({ id }) => id),
+        ['file.truncated'],
+      )
+      assert.equal(recovery.success, true)
+      assert.equal(recovery.damaged.length, 1)
+      assert.ok(recovery.lost.length > 0)
+      for (const line of [...recovery.damaged, ...recovery.lost]) assert.ok(text.includes(line), line)
+      const { model, optimizer } = comparison
+      assert.equal(model.numTensors - model.numIdenticalTensors, 1, 'the one with the flipped bit')
+      assert.equal(model.tensors[0]?.figures?.differing, 1)
+      assert.equal(optimizer.numIdenticalTensors, optimizer.numTensors, 'what is left of the optimizer is as it was')
+      assert.ok(optimizer.tensorsOnlyInA.length > 0)
+      const leaves = cleanup.plan.filter(({ keep }) => !keep).map(({ path }) => path)
+      assert.deepEqual(leaves, [join(run, 'regular', basename(original))])
+      assert.equal(cleanup.confirmed, false)
+      assert.equal((await readdir(join(run, 'regular'))).length, 2, 'nothing was removed')
+    })
+  })
+})
