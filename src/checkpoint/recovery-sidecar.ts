@@ -75,7 +75,8 @@ async function read(path: string): Promise<Sidecar> {
 /** Python's `json.loads`: objects as dicts, `1.0` and `1e3` as floats, integers exact, bare `NaN`, `Infinity` and `-Infinity` as floats. */
 export function parseExactJson(text: string): unknown {
   // Numbers and words become texts with a mark that no string of the file can begin with, as all of those get another mark.
-  const tokens = /"((?:[^"\\]|\\.)*)"|-?\b(?:NaN|Infinity)\b|-?\d+(\.\d+)?([eE][+-]?\d+)?/g
+  // Strings that do not end are passed whole to the parser, which refuses them: see `parseLenientJson`.
+  const tokens = /"[^"\\]*(?:\\.[^"\\]*)*"?|-?\b(?:NaN|Infinity)\b|-?\d+(\.\d+)?([eE][+-]?\d+)?/g
   const marked = text.replace(tokens, (token) => (token.startsWith('"') ? `"s${token.slice(1)}` : `"n${token}"`))
   return revive(JSON.parse(marked) as unknown)
 }

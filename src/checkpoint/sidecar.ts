@@ -65,7 +65,8 @@ export async function readSidecar(path: string): Promise<unknown> {
 /** Parses JSON in which numbers may also be bare `NaN`, `Infinity` or `-Infinity`; they become these strings, as in the strict form that Torchkeep writes. */
 export function parseLenientJson(text: string): unknown {
   // A string of JSON whole, so that no word inside one is touched; or one of the words.
-  const tokens = /"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b/g
+  // One that does not end is taken to the end of the text: looked for again from each quote in it, a hostile text would take minutes.
+  const tokens = /"[^"\\]*(?:\\.[^"\\]*)*"?|-?\b(?:NaN|Infinity)\b/g
   return JSON.parse(text.replace(tokens, (token) => (token.startsWith('"') ? token : `"${token}"`)))
 }
 

@@ -35,19 +35,19 @@ export async function salvageSafetensors(source: ByteSource, failure: TorchkeepE
   return describe(source, entries, dataBegin, failure)
 }
 
-/** The entries as writers of the format write them. */
+/** The descriptions of tensors as writers of the format write them; their names stand before them. */
 const entryPattern =
-  /"((?:[^"\\]|\\.)*)"\s*:\s*\{\s*"dtype"\s*:\s*"(\w+)"\s*,\s*"shape"\s*:\s*\[([\d,\s]*)\]\s*,\s*"data_offsets"\s*:\s*\[\s*(\d+)\s*,\s*(\d+)\s*\]\s*\}/g
+  /\{\s{0,64}"dtype"\s{0,64}:\s{0,64}"(\w{1,32})"\s{0,64},\s{0,64}"shape"\s{0,64}:\s{0,64}\[([\d,\s]*)\]\s{0,64},\s{0,64}"data_offsets"\s{0,64}:\s{0,64}\[\s{0,64}(\d{1,16})\s{0,64},\s{0,64}(\d{1,16})\s{0,64}\]\s{0,64}\}/g
 
 function readEntries(text: string): { entries: Entry[]; lastAt: number } {
   const entries = new Map<string, Entry>()
   let lastAt = 0
   for (const match of text.matchAll(entryPattern)) {
-    const [whole, nameText = '', dtypeText = '', shapeText = '', beginText, endText] = match
+    const [whole, dtypeText = '', shapeText = '', beginText, endText] = match
     const dtype = safetensorsDTypes.get(dtypeText)
     const sizes = shapeText.trim() === '' ? [] : shapeText.split(',').map(Number)
     const [begin, end] = [Number(beginText), Number(endText)]
-    const name = nameOf(nameText)
+    const name = nameBefore(text, match.index, lastAt)
     if (dtype === undefined || name === null || dtype === 'float4_e2m1fn_x2') continue
     if (elementCount(sizes) * dtypes[dtype].itemSizeBytes !== end - begin || entries.has(name)) continue
     entries.set(name, { name, tensor: { dtype, sizes, strides: contiguousStrides(sizes) }, begin, end })
@@ -56,14 +56,26 @@ function readEntries(text: string): { entries: Entry[]; lastAt: number } {
   return { entries: [...entries.values()], lastAt }
 }
 
-/** A name as JSON has it; null where it is none. */
-function nameOf(text: string): string | null {
+/** The name that stands before the description at `at` but not before `least`; null where none does. Looked for backwards, so that a text that is built to be slow is not read again and again. */
+function nameBefore(text: string, at: number, least: number): string | null {
+  const tail = /"\s{0,64}:\s{0,64}$/.exec(text.slice(Math.max(at - 130, least), at))
+  if (tail === null) return null
+  const end = at - tail[0].length
+  let begin = text.lastIndexOf('"', end - 1)
+  while (begin >= least && isEscaped(text, begin)) begin = text.lastIndexOf('"', begin - 1)
+  if (begin < least) return null
   try {
-    return JSON.parse(`"${Buffer.from(text, 'latin1').toString('utf8')}"`) as string
+    return JSON.parse(Buffer.from(text.slice(begin, end + 1), 'latin1').toString('utf8')) as string
   } catch (error) {
     if (error instanceof SyntaxError) return null
     throw error
   }
+}
+
+function isEscaped(text: string, at: number): boolean {
+  let begin = at
+  while (text[begin - 1] === '\\') begin--
+  return (at - begin) % 2 === 1
 }
 
 /** Where the header ends whose length is broken: after the brace that closes it and the blanks that fill it up to a multiple of 8. */

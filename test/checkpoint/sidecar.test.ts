@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
+import { parseExactJson } from '../../src/checkpoint/recovery-sidecar.js'
 import { parseLenientJson, readSidecar, runFolder, sidecarNumber, sidecarsOf } from '../../src/checkpoint/sidecar.js'
 import type { TorchkeepError } from '../../src/format/index.js'
 
@@ -18,6 +19,13 @@ describe('sidecars', () => {
     })
     for (const wrong of ['{', 'NaNx', 'nan', '{"a": Infinit}', '"NaN', ''])
       assert.throws(() => parseLenientJson(wrong), SyntaxError)
+  })
+
+  it('take no minutes where a string of escaped quotes never ends', () => {
+    const text = `{"a": "${'\\"'.repeat(200_000)}`
+    const before = performance.now()
+    for (const parse of [parseLenientJson, parseExactJson]) assert.throws(() => parse(text), SyntaxError)
+    assert.ok(performance.now() - before < 4000)
   })
 
   it('give numbers, also where they are texts', () => {
