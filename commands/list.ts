@@ -62,6 +62,8 @@ export default class List extends BaseCommand {
     const all = await this.withProgress('reading', (report) =>
       listCheckpoints(args.dir, {
         recursive: flags.recursive,
+        // Loaded only where something is damaged.
+        assess: async (path) => (await import('../src/checkpoint/recovery-assess.js')).assessRecovery(path),
         signal: this.signal,
         onProgress: (done, total) => report({ done, total }),
       }),

@@ -23,7 +23,10 @@ export async function fillLabels(value: Map<unknown, unknown>, path: string, act
     value.set(key, placeholder)
     acts.unknown.push(`${key}: written as ${placeholder instanceof Map ? '{}' : String(placeholder)}`)
   }
-  fill('version', '1.0', 'nothing: the first version, which all readers know')
+  if (!isUsable(value, 'version')) {
+    value.set('version', '1.0')
+    acts.filled.push('version: written as 1.0, the first one, which all readers know')
+  }
   const state = value.get('training_state')
   const inside: TopLevel = state instanceof Map ? (state as TopLevel) : new Map()
   fill('epoch', numberOf(inside.get('current_epoch')), 'training_state.current_epoch')
