@@ -4,9 +4,12 @@ import { TorchkeepError } from '../format/errors.js'
 import { exitCodeOf, exitCodes } from './exit-codes.js'
 import { withProgress, type ReportProgress } from './progress.js'
 import { strictJson } from './strict-json.js'
-import { printableLines } from './text.js'
+import { printable, printableLines } from './text.js'
 
 export { exitCodes } from './exit-codes.js'
+
+/** Lines that hold no colour of ours, only what may come out of files: not even the codes for colours pass, since they can hide text. */
+const withoutControls = (text: string): string => text.split('\n').map(printable).join('\n')
 
 /**
  * Base of every command. Text goes out through {@link log}, the result of `run` is what `--json` prints under the command's schema (`schemas/<command>.json`). A failure ends with the code
@@ -63,8 +66,10 @@ export abstract class BaseCommand extends Command {
     Object.assign(error, { oclif: { ...error.oclif, exit } })
     await this.#suggestFlags(error)
     if (!this.jsonEnabled()) {
-      error.message = printableLines(error.message)
+      error.message = withoutControls(error.message)
       if (error instanceof TorchkeepError) error.name = 'Error' // oclif prints the name; the code follows anyway
+      const { suggestions } = error as { suggestions?: readonly string[] } // of files that are there: names as they may be
+      if (suggestions !== undefined) Object.assign(error, { suggestions: suggestions.map(withoutControls) })
     }
     return super.catch(error)
   }

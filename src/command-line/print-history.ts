@@ -3,7 +3,7 @@ import { basename, resolve } from 'node:path'
 import type { RunHistory } from '../checkpoint/history.js'
 import { type Chart, chartLines } from './chart.js'
 import { csvText } from './csv.js'
-import { plural } from './text.js'
+import { plural, printable } from './text.js'
 
 /** Names of runs for legends: the last part of the path, or the whole path where two would be the same. */
 export function runLabels(runs: readonly RunHistory[]): string[] {
@@ -57,12 +57,12 @@ export function historyCsv(runs: readonly RunHistory[], metrics: readonly string
   const labels = runLabels(runs)
   const rows = runs.flatMap((run, index) =>
     run.rows.map((row) => [
-      labels[index] ?? run.path,
+      printable(labels[index] ?? run.path),
       row.runEpoch,
       row.epoch,
       row.phase,
       ...metrics.map((name) => (Object.hasOwn(row.metrics, name) ? (row.metrics[name] ?? null) : null)),
     ]),
   )
-  return csvText([['run', 'run_epoch', 'epoch', 'phase', ...metrics], ...rows])
+  return csvText([['run', 'run_epoch', 'epoch', 'phase', ...metrics.map(printable)], ...rows])
 }

@@ -1,11 +1,12 @@
 /** A progress bar for work that takes longer than half a second, on a terminal only. */
 import type { SingleBar } from 'cli-progress'
+import { printable } from './text.js'
 
 /** How far a piece of work is. */
 export interface Progress {
   done: number
   total: number
-  /** What is being worked on, such as a file's name. */
+  /** What is being worked on, such as a file's or a tensor's name. It is made safe for terminals here. */
   label?: string
 }
 
@@ -31,7 +32,7 @@ export async function withProgress<Result>(
   const report: ReportProgress = ({ done, total, label = '' }) => {
     if (bar !== null) {
       bar.setTotal(total)
-      bar.update(done, { label })
+      bar.update(done, { label: printable(label) })
     } else if (!loading && performance.now() - started > patienceMs) {
       loading = true
       // Loaded only when it is needed: most commands are done before.
@@ -42,7 +43,7 @@ export async function withProgress<Result>(
           format: `${title} [{bar}] {percentage} %  {eta_formatted} left  {label}`,
           stream: output,
         })
-        bar.start(total, done, { label })
+        bar.start(total, done, { label: printable(label) })
       })
     }
   }

@@ -1,8 +1,15 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { InspectedTensor, Inspection } from '../../src/checkpoint/index.js'
+import {
+  CheckpointValidator,
+  describeCheckpoint,
+  readMetadata,
+  type InspectedTensor,
+  type Inspection,
+} from '../../src/checkpoint/index.js'
+import { forgeSafetensors } from '../format/container-forge.js'
 import { began, checkpointValue, flipByte, float32, writeCheckpointFolder, writeValue } from './checkpoints.js'
 import { runCommand } from './run-command.js'
 import { checkedJson } from './schema.js'
@@ -113,6 +120,35 @@ describe('inspect', () => {
     assert.deepEqual([bad?.nan, bad?.mean], [2, null])
   })
 
+  it('tells the files of a sharded checkpoint, and the size of all of them together', async () => {
+    const shard = (name: string) =>
+      forgeSafetensors(JSON.stringify({ [name]: { dtype: 'F32', shape: [1], data_offsets: [0, 4] } }), Buffer.alloc(4))
+    const index = JSON.stringify({
+      metadata: { total_size: 8 },
+      weight_map: { a: '1.safetensors', b: '2.safetensors' },
+    })
+    const shards = join(folder, 'shards')
+    mkdirSync(shards)
+    writeFileSync(join(shards, '1.safetensors'), shard('a'))
+    writeFileSync(join(shards, '2.safetensors'), shard('b'))
+    writeFileSync(join(shards, 'model.safetensors.index.json'), index)
+    const path = join(shards, 'model.safetensors.index.json')
+    const { container } = await inspect(path)
+    const total = index.length + 2 * shard('a').length
+    assert.equal(container.sizeBytes, total)
+    const facts = { container: 'safetensors', sizeBytes: shard('a').length, tensors: 1 }
+    assert.deepEqual(container.details, {
+      metadata: { total_size: 8 },
+      shards: [
+        { name: '1.safetensors', ...facts },
+        { name: '2.safetensors', ...facts },
+      ],
+    })
+    const { fileInfo } = await CheckpointValidator.validateCheckpointFile(path)
+    const [{ sizeBytes }, { fileSizeMb }] = await Promise.all([describeCheckpoint(path), readMetadata(path)])
+    assert.deepEqual([fileInfo.sizeBytes, sizeBytes, fileSizeMb * 2 ** 20], [total, total, total])
+  })
+
   it('shows as many levels as are asked for', async () => {
     const top = await inspect('latest', '--depth', '0')
     assert.deepEqual([top.contents.type, top.contents.size, top.contents.children], ['dict', 10, null])
@@ -164,6 +200,18 @@ describe('inspect', () => {
     assert.equal(suggestions[0], join(folder, 'latest.pth'))
     const bare = await failure('best_model_epoch_3_phase_1.pth')
     assert.deepEqual(bare.suggestions, [join(folder, 'best', 'best_model_epoch_2_phase_1.pth')])
+  })
+
+  it('lets no control character of a name through, not even in an error', async () => {
+    const path = join(folder, 'odd', 'checkpoint_of_nobody\x1b[8m.pth')
+    await writeValue(
+      path,
+      checkpointValue({ epoch: 1, phase: 1, valLoss: 1, timestamp: began, weight: [1, 2, 3, 4, 5, 6] }),
+    )
+    const { status, stderr } = await runCommand(['inspect', join(folder, 'odd', 'checkpoint_of_nobody.pth')])
+    assert.equal(status, 3)
+    assert.ok(stderr.includes('checkpoint_of_nobody\\x1b[8m.pth'), stderr)
+    assert.ok(!stderr.includes('\x1b[8m'))
   })
 
   it('names the damaged record when a byte of a tensor was changed', async () => {
