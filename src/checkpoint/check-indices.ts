@@ -1,5 +1,5 @@
 /** Tensors whose values say where other values belong: `torch.load` builds sparse and nested tensors without looking at them, and operators then read outside their memory. */
-import { readElements } from '../format/elements.js'
+import { allElements, readElements } from '../format/elements.js'
 import type { Finding } from '../format/findings.js'
 import type { TorchFile } from '../format/read.js'
 import { elementCount, NestedTensorRecord, SparseTensorRecord, type TensorRecord } from '../format/tensor-record.js'
@@ -78,7 +78,9 @@ function plainLimit(
 
 async function checkNested(file: TorchFile, record: NestedTensorRecord): Promise<string | undefined> {
   const [sizes, strides, offsets] = await Promise.all(
-    [record.nestedSizes, record.nestedStrides, record.storageOffsets].map((tensor) => valuesOf(file, tensor)),
+    [record.nestedSizes, record.nestedStrides, record.storageOffsets].map((tensor) =>
+      allElements(file, tensor, { checkCrc: false }),
+    ),
   )
   const available = elementCount(record.buffer.sizes)
   const rank = record.nestedSizes.sizes[1] ?? 0
@@ -92,11 +94,4 @@ async function checkNested(file: TorchFile, record: NestedTensorRecord): Promise
     }
   }
   return undefined
-}
-
-async function valuesOf(file: TorchFile, tensor: TensorRecord): Promise<number[]> {
-  const all: number[] = []
-  for await (const values of readElements(file, tensor, { checkCrc: false }))
-    for (const value of values) all.push(value)
-  return all
 }

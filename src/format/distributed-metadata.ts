@@ -105,7 +105,7 @@ class MetadataParser {
       fault(
         this.#path,
         found,
-        `${quoted(name)} is stored transformed (${transforms.map(String).join(', ')}), which is not read`,
+        `${quoted(name)} is stored transformed (${transforms.slice(0, 5).map(textOf).join(', ')}), which is not read`,
       )
     }
     const file = requireMemberName(this.#path, this.#text(fields.get('relative_path'), `the file of ${quoted(name)}`))
@@ -153,6 +153,8 @@ class MetadataParser {
     return fault(this.#path, { finding: 'distributed.metadata', subject }, reason)
   }
 }
+
+const textOf = (value: unknown): string => (typeof value === 'string' ? quoted(value) : typeof value)
 
 function isSize(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0

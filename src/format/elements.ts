@@ -203,9 +203,20 @@ export async function* readDequantized(
 const inDouble = (centred: number, scale: number): number => Math.fround(centred * scale)
 const inFloat = (centred: number, scale: number): number => Math.fround(Math.fround(centred) * Math.fround(scale))
 
-/** Scales and zero points: one a channel. */
-async function allElements(file: TorchFile, tensor: TensorRecord): Promise<number[]> {
+/** No tensor that is read into memory whole (scales and zero points, one a channel; the parts of a nested tensor) comes near. */
+const mostInMemory = 1 << 22
+
+/**
+ * All values of a small tensor, see {@link readElements}.
+ * @throws TorchkeepError ERR_CHECKPOINT_UNSAFE beyond 4,194,304 of them: an expanded tensor can claim far more than its file holds.
+ */
+export async function allElements(
+  file: TorchFile,
+  tensor: TensorRecord,
+  options: ElementOptions = {},
+): Promise<number[]> {
   const all: number[] = []
-  for await (const values of readElements(file, tensor)) for (const value of values) all.push(value)
+  const limited = { ...options, maxElements: mostInMemory }
+  for await (const values of readElements(file, tensor, limited)) for (const value of values) all.push(value)
   return all
 }

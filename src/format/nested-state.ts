@@ -16,6 +16,8 @@ export function nestState(
   paths: ReadonlyMap<string, readonly (string | number)[]>,
 ): Map<string, unknown> {
   const root = new Map<string, unknown>()
+  // Each place in a list is some value's, so that all lists together have no more places than there are values.
+  let places = 0
   for (const [name, value] of flat) {
     const steps = paths.get(name) ?? [name]
     const broken = (): never => {
@@ -25,7 +27,9 @@ export function nestState(
     if (steps.length > maxSteps) broken()
     let at: Container = root
     for (const [index, step] of steps.entries()) {
-      if (typeof step === 'string' ? !(at instanceof Map) : !Array.isArray(at) || step > flat.size) broken()
+      if (typeof step === 'string' ? !(at instanceof Map) : !Array.isArray(at)) broken()
+      if (Array.isArray(at)) places += Math.max((step as number) + 1 - at.length, 0)
+      if (places > flat.size) broken()
       const next = steps[index + 1]
       const found = get(at, step)
       if (next === undefined) {

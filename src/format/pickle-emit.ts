@@ -130,8 +130,9 @@ export class PickleEmitter {
     const memoized = this.#globals.get(text)
     if (memoized !== undefined) return this.get(memoized)
     this.op(opcode.GLOBAL)
-    const at = this.#take(text.length)
-    this.#buffer.write(text, at, 'latin1')
+    const bytes = Buffer.from(text, 'utf8')
+    const at = this.#take(bytes.length)
+    this.#buffer.set(bytes, at)
     this.#globals.set(text, this.put())
   }
 

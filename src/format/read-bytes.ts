@@ -50,14 +50,14 @@ export async function readTensorBytes(
 /** Elements of which several share a byte stay packed. */
 async function readPacked(file: TorchFile, tensor: TensorRecord, options: ReadBytesOptions): Promise<Uint8Array> {
   if (!isContiguous(tensor)) unsupported(file.path, null, `a ${tensor.dtype} tensor that is not contiguous`)
+  if (tensor.storageOffset % dtypes[tensor.dtype].elementsPerByte !== 0)
+    unsupported(file.path, null, `a ${tensor.dtype} tensor that begins inside a byte`)
   const { storage } = tensor
   return withStorage(storage, async (source) => {
-    const crc = options.checkCrc === false ? null : await StorageCrc.begin(file, source, tensor)
+    if (options.checkCrc !== false) await StorageCrc.verify(file, source, storage)
     const [begin, end] = coveredBytes(tensor)
     const covered = new Uint8Array(end - begin)
     await source.readInto(covered, storage.source.offsetBytes + begin)
-    crc?.add(covered)
-    crc?.finish()
     return covered
   })
 }

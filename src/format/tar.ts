@@ -129,8 +129,14 @@ class TarObjects {
     const unit = dtypes[root.dtype].itemSizeBytes
     if (!isCount(offset) || !isCount(count) || (offset + count) * unit > root.sizeBytes)
       return this.#broken('a view that leaves its storage')
-    const viewOf = { storage: root, offsetBytes: offset * unit }
-    this.#define(target, (text) => new StorageRecord({ ...root, id: text, sizeBytes: count * unit, viewOf }))
+    const [base, before] = root.viewOf === null ? [root, 0] : [root.viewOf.storage, root.viewOf.offsetBytes]
+    const viewOf = { storage: base, offsetBytes: before + offset * unit }
+    const sizeBytes = count * unit
+    const source = { ...base.source, offsetBytes: base.source.offsetBytes + viewOf.offsetBytes, sizeBytes }
+    this.#define(
+      target,
+      (text) => new StorageRecord({ ...base, id: this.#idPrefix + text, sizeBytes, source, viewOf, recordName: text }),
+    )
   }
 
   async readTensors(source: ByteSource): Promise<void> {
