@@ -56,12 +56,13 @@ export default class Tag extends BaseCommand {
       for (const line of metadataLines(metadata)) this.log(line)
       return { path, changed: false, metadata }
     }
-    const result = await tagCheckpoint(path, {
+    const changes = {
       ...(title !== undefined && { title }),
       ...(description !== undefined && { description }),
       ...(addTags !== undefined && { addTags }),
       ...(removeTags !== undefined && { removeTags }),
-    })
+    }
+    const result = await tagCheckpoint(path, changes, { signal: this.signal })
     for (const line of metadataLines(result.metadata)) this.log(line)
     if (!result.changed) this.progress('nothing was written: the file says all that already')
     if (result.changed && result.otherNames > 0)

@@ -1,11 +1,11 @@
 /** The two sides of a comparison: what each file is, and which of its keys belong to which part. */
-import { stat } from 'node:fs/promises'
 import { TorchkeepError } from '../format/errors.js'
 import type { Container, TorchFile } from '../format/read.js'
 import type { Tolerance } from './compare-figures.js'
 import { comparableOptimizers, type ParameterMatching } from './compare-optimizers.js'
 import { beginPart, type BegunPart } from './compare-parts.js'
 import { compareTrees, type ValueDifference } from './compare-values.js'
+import { sizeOfFiles } from './file-size.js'
 import type { CheckpointKind } from './kind.js'
 import type { Layout } from './layouts.js'
 import { metadataOf, type CheckpointMetadata } from './metadata.js'
@@ -50,7 +50,7 @@ const partKeys = {
 
 export async function sideOf(file: TorchFile): Promise<Side> {
   const { kind, layout, value } = normalizeCheckpoint(file)
-  const { size } = await stat(file.path)
+  const size = await sizeOfFiles(file)
   const isDict = file.value instanceof Map
   return {
     facts: { path: file.path, container: file.container, kind, layout, ...metadataOf(file, size) },

@@ -4,6 +4,7 @@ import { basename } from 'node:path'
 import { TorchkeepError } from '../format/errors.js'
 import { readTorchFile, type Container, type TorchFile } from '../format/read.js'
 import type { Finding } from '../format/findings.js'
+import { sizeOfFiles } from './file-size.js'
 import { finding, type FindingId } from './findings.js'
 import type { CheckpointKind } from './kind.js'
 import { metricsOf, numberOf, validationLossOf } from './metrics.js'
@@ -19,6 +20,7 @@ export type { CheckpointRole } from './roles.js'
 export interface CheckpointDescription {
   path: string
   filename: string
+  /** All its files together. */
   sizeBytes: number
   /** Milliseconds since 1970. */
   modifiedMs: number
@@ -61,7 +63,10 @@ export interface DescribeOptions {
 export async function describeCheckpoint(path: string, options: DescribeOptions = {}): Promise<CheckpointDescription> {
   try {
     const file = await readTorchFile(path, { unsafe: 'describe', structure: 'directory' })
-    const base = isOneFile(file) ? unread(path, sizeAndTime(file)) : unread(path, await look(path))
+    const base = unread(
+      path,
+      isOneFile(file) ? sizeAndTime(file) : { ...(await look(path)), sizeBytes: await sizeOfFiles(file) },
+    )
     const facts = contentOf(file)
     const role = roleOf({ path, ...options, kind: facts.kind, recognized: true })
     const bad = file.findings.some(({ severity }) => severity === 'error')

@@ -4,6 +4,7 @@ import type { Finding } from '../format/findings.js'
 import { addedSafeGlobals, allowedGlobals } from '../format/globals.js'
 import { readTorchFile, type Container, type TorchFile } from '../format/read.js'
 import { architectureOf, type ModuleNode } from './architecture.js'
+import { sizeOfFiles } from './file-size.js'
 import type { FindingId } from './findings.js'
 import { inspectOptimizer, type InspectedOptimizer } from './inspect-optimizer.js'
 import { tensorStatistics } from './inspect-statistics.js'
@@ -72,6 +73,7 @@ export interface Inspection {
 /** Facts of the file as such. */
 export interface ContainerFacts {
   format: Container
+  /** All its files together. */
   sizeBytes: number
   /** Whether changed bytes would be noticed. */
   protection: TorchFile['protection']
@@ -113,7 +115,7 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
     numParameters: countParameters(value),
     architecture: architectureOf(value),
     migrations: checkpoint.applied,
-    container: containerFacts(file),
+    container: containerFacts(file, await sizeOfFiles(file)),
     contents: treeOf(file.value, options.depth ?? 2),
     tensors: options.tensors === true ? await listTensors(file, options) : null,
     optimizer: await inspectOptimizer(file, value),
@@ -145,18 +147,18 @@ const plainPart = (part: unknown): unknown => (part === undefined ? null : plain
 
 const mostAlignment = 4096
 
-function containerFacts(file: TorchFile): ContainerFacts {
+function containerFacts(file: TorchFile, sizeBytes: number): ContainerFacts {
   const offsets = file.storages.filter(({ sizeBytes }) => sizeBytes > 0).map(({ source }) => source.offsetBytes)
   let alignment = mostAlignment
   while (alignment > 1 && offsets.some((offset) => offset % alignment !== 0)) alignment /= 2
   return {
     format: file.container,
-    sizeBytes: file.identity.sizeBytes,
+    sizeBytes,
     protection: file.protection,
     topFolder: file.topFolder === '' ? null : file.topFolder,
     records: file.records.size,
     storages: file.storages.length,
-    storageBytes: file.storages.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    storageBytes: file.storages.reduce((sum, storage) => sum + storage.sizeBytes, 0),
     byteOrder: file.storages[0]?.byteOrder ?? null,
     alignmentBytes: offsets.length === 0 ? null : alignment,
     details: plainValue(new Map(Object.entries(file.details))) as Record<string, unknown>,

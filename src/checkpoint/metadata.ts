@@ -1,7 +1,7 @@
 /** What a checkpoint says about itself. */
-import { stat } from 'node:fs/promises'
 import { readTorchFile, type TorchFile } from '../format/read.js'
 import { configHash } from './config-hash.js'
+import { sizeOfFiles } from './file-size.js'
 import { numberOf, validationLossOf } from './metrics.js'
 import type { TopLevel } from './migrations.js'
 import { normalizeCheckpoint } from './normalize.js'
@@ -46,7 +46,8 @@ export interface CheckpointMetadata {
  * @throws TorchkeepError what reading the file throws.
  */
 export async function readMetadata(path: string): Promise<CheckpointMetadata> {
-  return metadataOf(await readTorchFile(path), (await stat(path)).size)
+  const file = await readTorchFile(path)
+  return metadataOf(file, await sizeOfFiles(file))
 }
 
 /** The metadata of a file that was read. */

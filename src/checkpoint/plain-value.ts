@@ -18,6 +18,7 @@ export function plainValue(value: unknown, depth = 100): unknown {
     if (item instanceof PyFloat) return item.value
     if (item instanceof NumpyScalar) return convert(item.value, levels)
     if (typeof item !== 'object') return item
+    if (isPlainObject(item)) return convert(new Map(Object.entries(item)), levels)
     const container = item instanceof Map || Array.isArray(item) || item instanceof Set
     if (!container || isTensorRecord(item) || levels === 0 || above.has(item) || (left -= 1 + sizeOf(item)) < 0)
       return { type: pythonTypeName(item), text: pythonText(item) }
@@ -34,6 +35,9 @@ export function plainValue(value: unknown, depth = 100): unknown {
   }
   return convert(value, depth)
 }
+
+/** Objects that our readers make (details of a container), never a value of a pickle; they do not contain themselves. */
+const isPlainObject = (item: object): boolean => Object.getPrototypeOf(item) === Object.prototype
 
 const sizeOf = (container: readonly unknown[] | ReadonlySet<unknown> | ReadonlyMap<unknown, unknown>): number =>
   'size' in container ? container.size : container.length

@@ -205,8 +205,8 @@ class Attempt {
     let report: ValidationReport | undefined
     const plan = planTorchFile<ByteOrigin>(value, { topFolder: topFolderOf(this.#target) })
     const recoveredPath = await publishNew(this.#target, async (temporaryPath) => {
-      await writePlan(temporaryPath, plan)
       const { signal, progress } = this.#options
+      await writePlan(temporaryPath, plan, { ...(signal !== undefined && { signal }) })
       report = await CheckpointValidator.validateCheckpointFile(temporaryPath, {
         ...(signal !== undefined && { signal }),
         progress: (done, total) => progress?.(2 * total + done, 3 * total),

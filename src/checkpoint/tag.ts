@@ -37,10 +37,15 @@ export interface TagResult {
 /**
  * Sets title, description and tags of a checkpoint. The file is written anew beside itself and takes its own place whole (see `publish`), which takes as much free space as it has bytes and rereads and checks all of them;
  * tensors and every other value stay as they are to the byte, and so does the file's mode. A copy of the checkpoint (`latest.pth` of a numbered one) is another file.
+ * @param options `signal` stops it: the file is as it was, and it rejects with ERR_ABORTED.
  * @throws TorchkeepError ERR_CHECKPOINT_UNSUPPORTED for what has no place for metadata: any container but a `torch.save` zip file of a dict and safetensors, and a bare state dict, whose keys all are a model's;
  *   ERR_INVALID_ARGUMENT for a tag that is empty; ERR_CHECKPOINT_CORRUPT for damaged bytes; ERR_CHECKPOINT_WRITE.
  */
-export async function tagCheckpoint(path: string, changes: TagChanges): Promise<TagResult> {
+export async function tagCheckpoint(
+  path: string,
+  changes: TagChanges,
+  options: { signal?: AbortSignal } = {},
+): Promise<TagResult> {
   checkTags([...(changes.tags ?? []), ...(changes.addTags ?? []), ...(changes.removeTags ?? [])])
   const target = await realpath(path).catch(() => path) // Of a path that is not there, reading says so.
   const file = await readTorchFile(target, { keepFloats: true })
@@ -54,7 +59,7 @@ export async function tagCheckpoint(path: string, changes: TagChanges): Promise<
     file.container === 'safetensors' ? await safetensorsPlan(file, after, fields) : await zipPlan(file, after, fields)
   let metadata: CheckpointMetadata | undefined
   await publish(target, async (temporaryPath) => {
-    await writePlan(temporaryPath, plan)
+    await writePlan(temporaryPath, plan, options)
     await chmod(temporaryPath, mode & 0o7777)
     metadata = await readMetadata(temporaryPath)
     requireTexts(target, metadata, after)

@@ -10,6 +10,7 @@ import { checkLabels } from './check-labels.js'
 import { checkOptimizer } from './check-optimizer.js'
 import { checkViews } from './check-tensors.js'
 import { compatibilityOf, type Compatibility, type CompatibilityTarget } from './compatibility.js'
+import { sizeOfFiles } from './file-size.js'
 import { finding, type FindingId } from './findings.js'
 import type { CheckpointKind } from './kind.js'
 import type { Layout } from './layouts.js'
@@ -63,13 +64,14 @@ export class CheckpointValidator {
    * @throws TorchkeepError ERR_CHECKPOINT_MISSING, ERR_CHECKPOINT_UNREADABLE (permissions, I/O), ERR_ABORTED.
    */
   static async validateCheckpointFile(path: string, options: ValidateOptions = {}): Promise<ValidationReport> {
-    const sizeBytes = await sizeOf(path)
+    let sizeBytes = await sizeOf(path)
     const found: Finding<FindingId>[] = []
     const read = sizeBytes === 0 ? undefined : await readOrReport(path, found)
     if (sizeBytes === 0) found.push(finding('file.empty', null, 'Checkpoint file is empty'))
     let checkpoint: NormalizedCheckpoint | undefined
     if (read !== undefined) {
       checkpoint = normalizeCheckpoint(read)
+      sizeBytes = await sizeOfFiles(read)
       found.push(...read.findings, ...checkKeys(checkpoint, path), ...checkViews(read))
       found.push(...checkOptimizer(checkpoint.value), ...checkLabels(checkpoint.value, path))
       if (options.level !== 'structure') {
@@ -108,6 +110,8 @@ async function sizeOf(path: string): Promise<number> {
     if (missing) throw new TorchkeepError('ERR_CHECKPOINT_MISSING', `Checkpoint file not found: ${path}`, { cause })
     throw new TorchkeepError('ERR_CHECKPOINT_UNREADABLE', `cannot look at ${path}: ${String(cause)}`, { cause })
   })
+  if (!facts.isFile() && !facts.isDirectory())
+    throw new TorchkeepError('ERR_CHECKPOINT_UNREADABLE', `cannot read ${path}: it is not a regular file`)
   return facts.size
 }
 

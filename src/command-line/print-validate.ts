@@ -71,7 +71,7 @@ function compatibilityLines({ compatibility }: ValidationReport): string[] {
 export function runLines({ summary, unreadable, skipped }: ValidationRun): string[] {
   const { total, valid, invalid, incompatible, withWarnings } = summary
   const counts = [
-    `${formatCount(valid)} valid${withWarnings > 0 ? ` (${formatCount(withWarnings)} with warnings)` : ''}`,
+    `${formatCount(valid)} valid`,
     `${formatCount(invalid)} invalid`,
     ...(incompatible > 0 ? [`${formatCount(incompatible)} that do not fit`] : []),
     ...(unreadable.length > 0 ? [`${formatCount(unreadable.length)} unreadable`] : []),
@@ -83,6 +83,6 @@ export function runLines({ summary, unreadable, skipped }: ValidationRun): strin
     ...(skipped.length > 0
       ? [style.dim(`${plural(skipped.length, 'file')} passed over: no checkpoint but for the ending`)]
       : []),
-    `${plural(total, 'file')}: ${counts.join(', ')}`,
+    `${plural(total, 'file')}: ${counts.join(', ')}${withWarnings > 0 ? `; ${formatCount(withWarnings)} with warnings` : ''}`,
   ]
 }

@@ -61,7 +61,7 @@ function metricOrder(listed: readonly ListedCheckpoint[], metric: string): (file
   const names = new Set(listed.flatMap(({ metrics }) => Object.keys(metrics)))
   // An empty list has nothing to sort, so no word is wrong.
   if (listed.length > 0 && !names.has(metric)) {
-    const known = [...sortWords, ...[...names].sort()]
+    const known = [...new Set([...sortWords, ...[...names].sort()])]
     throw new TorchkeepError('ERR_INVALID_ARGUMENT', `--sort ${metric}: expected one of ${known.join(', ')}`, {
       suggestions: nearNames(metric, known).map((name) => `--sort ${name}`),
     })

@@ -38,8 +38,11 @@ export async function readLegacy(
   const { path } = source
   const stream = new PickleStream(source, 0, settings.maxPickleBytes)
   const session = new PickleSession(path, settings)
-  const plain = async (name: string) => session.read(await stream.next(name), name, noPersistentIds)
-  requireNumber(path, 'the magic number', await plain('the magic number'), magicNumber)
+  const magic = session.read(await stream.next('the magic number'), 'the magic number', noPersistentIds)
+  requireNumber(path, 'the magic number', magic, magicNumber)
+  // All pickles of a file are of one protocol: the first one tells already where weights_only refuses it.
+  const plain = async (name: string) =>
+    session.read(await stream.next(name), name, noPersistentIds, { forTorchLoad: false })
   requireNumber(path, 'the protocol version', await plain('the protocol version'), protocolVersion)
   const machine = await plain('the facts of the machine')
 

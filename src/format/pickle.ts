@@ -84,7 +84,7 @@ function load(reader: PickleReader, { moreFollows = false, salvage }: ReadPickle
 function opcodeFindings(reader: PickleReader): Finding<FormatFindingId>[] {
   const foreign = reader.usedOpcodes.filter((name) => !weightsOnlyOpcodes.has(name))
   if (foreign.length === 0) return []
-  const message = `torch.load(weights_only=True) does not know the pickle's opcodes ${foreign.join(', ')}`
+  const message = `torch.load(weights_only=True) does not know the pickle's ${foreign.length === 1 ? 'opcode' : 'opcodes'} ${foreign.join(', ')}`
   return [formatFinding('pickle.weights_only', null, message)]
 }
 

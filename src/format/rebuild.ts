@@ -213,7 +213,8 @@ function buildOpaque(instance: OpaqueObject, state: unknown, reader: PickleReade
 }
 
 function unsafeFinding({ global, danger, calls, instances }: Usage): Finding<FormatFindingId> {
-  const uses = calls + instances === 0 ? 'refers to' : `calls (${calls + instances} times)`
+  const times = calls + instances
+  const uses = times === 0 ? 'refers to' : times === 1 ? 'calls' : `calls ${times} times`
   const name = global.name.slice(0, 200)
   return formatFinding('pickle.unsafe_global', name, `the pickle ${uses} ${name}: ${danger ?? 'it could run code'}`)
 }

@@ -6,8 +6,12 @@ import type { FormatFindingId } from './findings.js'
 /** What the first bytes of a file that is read can be. */
 export type FileFormat = 'zip' | 'legacy' | 'tar' | 'safetensors' | 'json'
 
-/** The pickle of `torch.serialization.MAGIC_NUMBER`, after PROTO. */
-const legacyMagic = Buffer.from('8a0a6cfc9c46f9206aa850192e', 'hex')
+/** The pickle of `torch.serialization.MAGIC_NUMBER`, by what it starts with in latin-1: protocols 2 and 3, 4 and 5 (in a FRAME of 13 bytes), 0 and 1. */
+const legacyMagics: readonly RegExp[] = [
+  /^\x80[\x02\x03]\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\./,
+  /^\x80[\x04\x05]\x95\x0d\0{7}\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\./,
+  /^L119547037146038801333356L?\n\./,
+]
 
 /** A safetensors header may have this many bytes. */
 export const maxSafetensorsHeaderBytes = 100_000_000
@@ -37,7 +41,8 @@ export async function recognize(source: ByteSource): Promise<FileFormat> {
 
 function readable(head: Buffer): FileFormat | undefined {
   if (startsWith(head, 'PK\x03\x04')) return 'zip'
-  if (head[0] === 0x80 && head.subarray(2, 2 + legacyMagic.length).equals(legacyMagic)) return 'legacy'
+  const start = head.toString('latin1', 0, 32)
+  if (legacyMagics.some((magic) => magic.test(start))) return 'legacy'
   if (head.toString('latin1', 257, 262) === 'ustar' || isOldTar(head)) return 'tar'
   if (isSafetensors(head)) return 'safetensors'
   return /^\s*\{/.test(head.toString('latin1', 0, 64)) ? 'json' : undefined

@@ -21,13 +21,13 @@ export interface WrittenFile {
 export async function writePlan(
   path: string,
   plan: TorchFilePlan<ByteOrigin>,
-  options: { fsync?: boolean } = {},
+  options: { fsync?: boolean; signal?: AbortSignal } = {},
 ): Promise<WrittenFile> {
   const file = await open(path, 'wx').catch((cause: unknown) => {
     throw new TorchkeepError('ERR_CHECKPOINT_WRITE', `cannot create ${path}: ${messageOf(cause)}`, { cause })
   })
   try {
-    const crcs = await writeParts(file, plan)
+    const crcs = await writeParts(file, plan, options.signal)
     if (options.fsync === true) await file.sync()
     await file.close()
     return { sizeBytes: plan.sizeBytes, crc32: crcs }
@@ -48,7 +48,11 @@ async function abandon(file: FileHandle, path: string, cause: unknown): Promise<
   })
 }
 
-async function writeParts(file: FileHandle, plan: TorchFilePlan<ByteOrigin>): Promise<number[]> {
+async function writeParts(
+  file: FileHandle,
+  plan: TorchFilePlan<ByteOrigin>,
+  signal: AbortSignal | undefined,
+): Promise<number[]> {
   const crcs = new Array<number>(plan.crcSlots).fill(0)
   const output = new BufferedOutput(file)
   for (const part of plan.parts) {
@@ -58,6 +62,7 @@ async function writeParts(file: FileHandle, plan: TorchFilePlan<ByteOrigin>): Pr
     }
     let crc = 0
     for await (const chunk of chunks(part.tensor, part.offsetBytes, part.sizeBytes)) {
+      if (signal?.aborted === true) throw new TorchkeepError('ERR_ABORTED', 'the writing was stopped')
       crc = crc32(chunk, crc)
       await output.write(chunk)
     }

@@ -63,7 +63,7 @@ export async function readEndRecords(source: ByteSource): Promise<CentralDirecto
   ) {
     corruptZip(
       source.path,
-      `the end record and the zip64 end record disagree (${narrow.count} and ${found.count} records)`,
+      `the end record and the zip64 end record disagree: ${narrow.count} and ${found.count} records, in ${narrow.sizeBytes} and ${found.sizeBytes} bytes at ${narrow.offset} and ${found.offset}`,
     )
   }
   if (found.offset + found.sizeBytes !== found.endsAt) {

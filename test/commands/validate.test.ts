@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import {
   copyFileSync,
   mkdirSync,
@@ -55,6 +56,15 @@ describe('validate', () => {
     const { status, stdout } = await validate(...args, '--json')
     return { status, run: checkedJson('validate', stdout) as ValidationRun }
   }
+
+  it('says of a pipe that it cannot be read, and does not judge it', async () => {
+    const pipe = at('pipe.pth')
+    execFileSync('mkfifo', [pipe])
+    const { status, stderr } = await validate(pipe)
+    assert.equal(status, 3)
+    assert.match(stderr, /pipe\.pth: it is not a\s+regular\s+file/)
+    rmSync(pipe)
+  })
 
   it('prints one file in full', async () => {
     const { status, stdout, stderr } = await validate(at('run/nan.pth'))

@@ -78,6 +78,17 @@ v = {'model_state_dict': net.state_dict(), 'optimizer_state_dict': o.state_dict(
 ${saveLegacy}`,
     findings: legacyFindings,
   },
+  ...Object.fromEntries(
+    [1, 3, 4, 5].map((protocol): [string, Case] => [
+      `the stream format with pickle_protocol=${protocol}`,
+      {
+        container: 'torch_legacy',
+        write: `v = {'w': torch.arange(6.).reshape(2, 3), 'n': 1, 's': 'text', 'list': [1.5, None]}
+torch.save(v, path, pickle_protocol=${protocol}, _use_new_zipfile_serialization=False)`,
+        findings: protocol === 3 ? legacyFindings : ['file.unprotected', 'pickle.weights_only'],
+      },
+    ]),
+  ),
   'the stream format with parts of storages, as PyTorch 0.3 wrote them': {
     container: 'torch_legacy',
     write: `

@@ -63,6 +63,15 @@ print(json.dumps(out))`,
     return JSON.parse(text) as { rest: unknown; metadata: unknown }[]
   }
 
+  it('stops where it is told to, and leaves the file and nothing else', async () => {
+    const [before, names] = await Promise.all([readFile(at('plain.pth')), readdir(folder)])
+    await assert.rejects(tagCheckpoint(at('plain.pth'), { title: 'x' }, { signal: AbortSignal.abort() }), {
+      code: 'ERR_ABORTED',
+    })
+    assert.deepEqual(await readFile(at('plain.pth')), before)
+    assert.deepEqual(await readdir(folder), names)
+  })
+
   it('sets a title and tags, and Python has the same values as before', async () => {
     const names = ['plain', 'aligned', 'nocrc', 'wrapped']
     for (const name of names) {
