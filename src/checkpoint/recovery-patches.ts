@@ -3,7 +3,7 @@ import { ByteSource } from '../format/byte-source.js'
 import { swapBytes } from '../format/byte-order.js'
 import { decodeElements } from '../format/element-values.js'
 import { dtypes, type DTypeName } from '../format/dtypes.js'
-import { floatFormats } from '../format/float-formats.js'
+import { floatFormats, type FloatFormat } from '../format/float-formats.js'
 import { StridedView } from '../format/strided-view.js'
 import type { FileRange, TensorRecord } from '../format/tensor-record.js'
 
@@ -74,6 +74,8 @@ export function finitePatch(tensor: TensorRecord, { infinite, numbers, donor }: 
     const donorNumbers = donor === null ? null : new DonorNumbers(donor)
     try {
       for (let at = from; at < to; at += itemSizeBytes) {
+        at = firstOdd(format, piece, at, to, itemSizeBytes)
+        if (at >= to) break
         for (let part = 0, offset = at; offset < at + itemSizeBytes; part++, offset += format.sizeBytes) {
           if (!isBad(view, offset)) continue
           const index = place.indexOf((offsetBytes + at) / itemSizeBytes)
@@ -88,6 +90,23 @@ export function finitePatch(tensor: TensorRecord, { infinite, numbers, donor }: 
       await donorNumbers?.close()
     }
   }
+}
+
+const blockBytes = 4096
+
+/** Passes over whole blocks in which all numbers are finite; the place to go on at, a whole number of elements after `at`. */
+function firstOdd(
+  { allFinite }: FloatFormat,
+  piece: Uint8Array,
+  at: number,
+  to: number,
+  itemSizeBytes: number,
+): number {
+  if (at % blockBytes !== 0 || piece.byteOffset % 4 !== 0 || blockBytes % itemSizeBytes !== 0) return at
+  const words = new Int32Array(piece.buffer, piece.byteOffset, piece.byteLength >> 2)
+  let place = at
+  while (place + blockBytes <= to && allFinite(words, place >> 2, (place + blockBytes) >> 2)) place += blockBytes
+  return place
 }
 
 /** Numbers of a donor's tensor by index, little-endian. Its file is opened with the first. */

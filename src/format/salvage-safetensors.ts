@@ -26,12 +26,11 @@ export async function salvageSafetensors(source: ByteSource, failure: TorchkeepE
   const head = Buffer.from(await peek(source, 0, 1 << 16))
   if (head.length < 16 || head.readUInt32LE(0) === 0x04034b50 || !head.includes('"data_offsets"')) return null
   const claimed = head.readBigUInt64LE(0)
-  const isClaimed = claimed <= BigInt(Math.min(maxHeaderBytes, source.sizeBytes - 8))
-  const searched = Math.min(isClaimed ? Number(claimed) : searchedBytes, source.sizeBytes - 8)
-  const text = Buffer.from(await peek(source, 8, searched)).toString('latin1')
+  const most = claimed <= BigInt(maxHeaderBytes) ? Math.max(Number(claimed), searchedBytes) : searchedBytes
+  const text = Buffer.from(await peek(source, 8, Math.min(most, source.sizeBytes - 8))).toString('latin1')
   const { entries, lastAt } = readEntries(text)
   if (entries.length === 0) return null
-  const dataBegin = 8 + (isClaimed ? Number(claimed) : endOfHeader(text, lastAt))
+  const dataBegin = 8 + endOfHeader(text, lastAt, claimed)
   return describe(source, entries, dataBegin, failure)
 }
 
@@ -78,10 +77,13 @@ function isEscaped(text: string, at: number): boolean {
   return (at - begin) % 2 === 1
 }
 
-/** Where the header ends whose length is broken: after the brace that closes it and the blanks that fill it up to a multiple of 8. */
-function endOfHeader(text: string, lastEntryEnd: number): number {
+/** Where the header ends: where its length says, if that is after its last brace and nothing but blanks; else after the brace and the blanks that fill it up to a multiple of 8. */
+function endOfHeader(text: string, lastEntryEnd: number, claimed: bigint): number {
   const brace = text.indexOf('}', lastEntryEnd)
-  return Math.ceil(((brace < 0 ? lastEntryEnd : brace) + 1) / 8) * 8
+  const end = (brace < 0 ? lastEntryEnd : brace) + 1
+  const isClaimed =
+    claimed >= BigInt(end) && claimed <= BigInt(text.length) && /^ *$/.test(text.slice(end, Number(claimed)))
+  return isClaimed && claimed - BigInt(end) < 4096n ? Number(claimed) : Math.ceil(end / 8) * 8
 }
 
 function describe(source: ByteSource, entries: readonly Entry[], dataBegin: number, failure: TorchkeepError): Salvage {
