@@ -59,28 +59,44 @@ export function checkedTensors(file: Pick<TorchFile, 'value'>, checkpoint: Norma
     const tensors = new Map(inModules.map(({ path, record }) => [path.join('.'), record]))
     add(tensors, '', new Map([...tensors.keys()].map((name) => [name, role])))
   }
-  const optimizer = value.get('optimizer_state_dict')
-  const state: unknown = optimizer instanceof Map ? optimizer.get('state') : undefined
-  for (const { path, record } of listTensors(state)) {
-    const [index, ...rest] = path
-    const name = `state[${String(index)}].${rest.join('.')}`
-    found.push({
-      names: [name],
-      role: 'moment',
-      dtype: dtypeOf(record),
-      sizes: sizesOf(record),
-      parts: strided(record),
-    })
+  for (const { name, state } of optimizerStates(value)) {
+    const prefix = name === '' || name === 'optimizer_state_dict' ? '' : `${name}.`
+    found.push(...listTensors(state).map(({ path, record }) => moment(prefix, path, record)))
   }
   return found
+}
+
+function moment(prefix: string, [index, ...rest]: readonly unknown[], record: AnyTensorRecord): CheckedTensor {
+  const name = `${prefix}state[${String(index)}].${rest.join('.')}`
+  return { names: [name], role: 'moment', dtype: dtypeOf(record), sizes: sizesOf(record), parts: strided(record) }
+}
+
+/** The states of all optimizers of a file, with their paths: of `optimizer_state_dict`, of other keys, and of lists of optimizers such as `optimizer_states` of Lightning. */
+function optimizerStates(value: ReadonlyMap<unknown, unknown>): { name: string; state: unknown }[] {
+  const found: { name: string; state: unknown }[] = []
+  walk(value, (object, path) => {
+    const isInItsPlace = path.length === 1 && path[0] === 'optimizer_state_dict'
+    if (object instanceof Map && (isInItsPlace || isOptimizerState(object))) {
+      found.push({ name: path.join('.'), state: object.get('state') })
+      return false
+    }
+    return path.length < 4 && (object instanceof Map || Array.isArray(object))
+  })
+  return found
+}
+
+/** What `Optimizer.state_dict()` returns. */
+function isOptimizerState(object: unknown): boolean {
+  return object instanceof Map && object.get('state') instanceof Map && Array.isArray(object.get('param_groups'))
 }
 
 /** The state dicts of a file outside the optimizer, with their paths. */
 function stateDicts(value: ReadonlyMap<unknown, unknown>): { name: string; stateDict: ReadonlyMap<string, unknown> }[] {
   const found: { name: string; stateDict: ReadonlyMap<string, unknown> }[] = []
   walk(value, (object, path) => {
+    if (isOptimizerState(object) || path[0] === 'optimizer_state_dict') return false
     if (path.length === 0) return true
-    if (path[0] === 'optimizer_state_dict' || path.length > 3 || !(object instanceof Map)) return false
+    if (path.length > 3 || !(object instanceof Map)) return false
     const name = path.join('.')
     if (name !== 'model_state_dict' && !isStateDict(object)) return true
     found.push({ name, stateDict: object as ReadonlyMap<string, unknown> })
