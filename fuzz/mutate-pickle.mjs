@@ -167,8 +167,8 @@ export function mutatePickle(random, bytes) {
   if (operations.length < 3) return bytes
   for (let count = random.few(5); count > 0; count--) {
     const at = 1 + random.below(operations.length - 2)
-    const kind = random.below(8)
-    if (kind <= 2) operations[at] = changeArgument(random, operations[at])
+    const kind = random.below(10)
+    if (kind <= 2 || kind >= 8) operations[at] = changeArgument(random, operations[at])
     else if (kind === 3) operations.splice(at, 1)
     else if (kind === 4) operations.splice(at, 0, invent(random))
     else if (kind === 5) operations[at] = invent(random)

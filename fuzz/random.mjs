@@ -23,9 +23,9 @@ export class Random {
     return list[this.below(list.length)]
   }
 
-  /** Small mostly, large at times. */
+  /** One in half of the cases, else some more: a file with many faults is refused for the first. */
   few(limit) {
-    return Math.min(limit, 1 + Math.floor(-Math.log(1 - this.fraction()) * 2))
+    return this.below(2) === 0 ? 1 : Math.min(limit, 1 + Math.floor(-Math.log(1 - this.fraction()) * 2))
   }
 }
 
