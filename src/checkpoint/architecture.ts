@@ -82,7 +82,7 @@ function guessBelow(root: ModuleNode): void {
     if (node.tensors.length > 0) node.guess = guessLayer(node)
     else if (node.children.length > 0 && node !== root)
       node.guess = isNumbered(node) ? 'Sequential or ModuleList' : null
-    open.push(...node.children)
+    for (const child of node.children) open.push(child)
   }
 }
 

@@ -27,12 +27,10 @@ export function checkKeys(checkpoint: NormalizedCheckpoint, path: string): Findi
   for (const key of demands.recommended) {
     if (!value.has(key)) found.push(finding('key.recommended', key, `Missing recommended key: ${key}`))
   }
-  found.push(...checkTypes(value))
-  if (kind !== 'state_dict' && !newer) found.push(...unknownKeys(value))
-  if (layout === 'torchkeep' && !newer && !found.some(({ severity }) => severity === 'error')) {
-    found.push(...checkSchema(checkpoint, path))
-  }
-  return found
+  // Not by push(...more): there may be more keys than a call takes arguments.
+  const all = [...found, ...checkTypes(value), ...(kind !== 'state_dict' && !newer ? unknownKeys(value) : [])]
+  if (layout !== 'torchkeep' || newer || all.some(({ severity }) => severity === 'error')) return all
+  return [...all, ...checkSchema(checkpoint, path)]
 }
 
 function checkTypes(value: TopLevel): Finding<FindingId>[] {

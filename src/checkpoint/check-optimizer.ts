@@ -39,9 +39,9 @@ export function checkOptimizer(checkpoint: TopLevel): Finding<FindingId>[] {
     return found
   }
   const listed = groups.flatMap((group) => (group instanceof Map ? itemsOf(group.get('params')) : []))
-  const known = new Set(listed)
+  const known = placesOf(listed)
   if (known.size < listed.length) {
-    const twice = listed.find((index, place) => listed.indexOf(index) < place)
+    const twice = listed.find((index, place) => known.get(index) !== place)
     say('optimizer.mismatch', `param_groups list the parameter ${String(twice)} twice`)
   }
   const entries: Entry[] = []
@@ -58,6 +58,13 @@ export function checkOptimizer(checkpoint: TopLevel): Finding<FindingId>[] {
     if (checkpoint.get('model_state_dict') instanceof Map) compareWithModel(checkpoint, listed, groups, entries, say)
   }
   return found
+}
+
+/** Where each index is listed, first. */
+function placesOf(listed: readonly unknown[]): ReadonlyMap<unknown, number> {
+  const places = new Map<unknown, number>()
+  for (const [place, index] of listed.entries()) if (!places.has(index)) places.set(index, place)
+  return places
 }
 
 type Say = (id: FindingId, message: string) => void
@@ -107,6 +114,7 @@ function compareWithModel(
     const message = `the optimizer has ${listed.length} parameters, the model ${possible.length} (aliases once)`
     return say('optimizer.mismatch', message)
   }
+  const places = placesOf(listed)
   const byName = new Map(possible.flatMap((tensor) => tensor.names.map((name) => [name, tensor] as const)))
   const names = namesOf(checkpoint, listed, groups)
   if (names !== undefined) {
@@ -114,15 +122,16 @@ function compareWithModel(
       if (!byName.has(name as string))
         say('optimizer.mismatch', `the optimizer's parameter ${place} is ${String(name)}, which the model has not`)
     }
-    compareShapes(entries, (index) => byName.get(names[listed.indexOf(index)] as string), say)
+    compareShapes(entries, (index) => byName.get(names[places.get(index) ?? -1] as string), say)
     return
   }
   const inOrder = groups.length === 1 && listed.length === sure.length
   const candidates = listed.length > sure.length ? possible : sure
   const surplus = surplusShapes(entries, candidates)
   if (inOrder) {
-    const fit = entries.every((entry) => fits(entry, sure[listed.indexOf(entry.index)]))
-    if (fit || surplus.length > 0) return compareShapes(entries, (index) => sure[listed.indexOf(index)], say)
+    const parameterOf = (index: unknown) => sure[places.get(index) ?? -1]
+    const fit = entries.every((entry) => fits(entry, parameterOf(entry.index)))
+    if (fit || surplus.length > 0) return compareShapes(entries, parameterOf, say)
     return say('optimizer.unusual', "the optimizer's moments fit the model's parameters in another order only")
   }
   for (const text of surplus) say('optimizer.mismatch', `${text}, and no parameter of the model is left for it`)

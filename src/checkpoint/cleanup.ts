@@ -1,5 +1,5 @@
 /** Carries out retention plans: shows them first, then moves or deletes. */
-import { join, relative } from 'node:path'
+import { join, relative, sep } from 'node:path'
 import { TorchkeepError } from '../format/errors.js'
 import { requireMetric } from './best.js'
 import { deleteFile, type FileState, moveToTrash, stateOf } from './removal.js'
@@ -63,7 +63,10 @@ export async function cleanCheckpoints(
     totalSpaceFreedMb: 0,
   }
   if (options.confirm !== true) return result
-  const staying = await sidecarsOfAll(files.filter((file) => !going.includes(file)))
+  const staying = await sidecarsOfAll(
+    files.filter((_file, index) => choices[index]?.keep !== false),
+    folder,
+  )
   for (const file of going) {
     if (options.signal?.aborted === true)
       throw new TorchkeepError(
@@ -81,12 +84,18 @@ const isRanked = ({ role, kind, verdict }: SurveyedFile): boolean =>
 
 const mebibytes = (sizeBytes: number): number => sizeBytes / (1 << 20)
 
-const sidecarsOfFile = ({ path, timestamp, role }: SurveyedFile): Promise<string[]> =>
-  role === 'checkpoint' ? sidecarsOf(path, timestamp) : Promise.resolve([])
+/** Its sidecars in the folder that is cleaned. Those of a run above it may be of checkpoints that were not looked at. */
+async function sidecarsOfFile({ path, timestamp, role }: SurveyedFile, folder: string): Promise<string[]> {
+  if (role !== 'checkpoint') return []
+  return (await sidecarsOf(path, timestamp)).filter((sidecar) => {
+    const inside = relative(folder, sidecar)
+    return inside !== '..' && !inside.startsWith(`..${sep}`)
+  })
+}
 
-async function sidecarsOfAll(files: readonly SurveyedFile[]): Promise<ReadonlySet<string>> {
+async function sidecarsOfAll(files: readonly SurveyedFile[], folder: string): Promise<ReadonlySet<string>> {
   const paths = new Set<string>()
-  for (const file of files) for (const path of await sidecarsOfFile(file)) paths.add(path)
+  for (const file of files) for (const path of await sidecarsOfFile(file, folder)) paths.add(path)
   return paths
 }
 
@@ -97,7 +106,7 @@ async function remove(
   options: CleanupOptions,
   result: CleanupResult,
 ): Promise<void> {
-  const sidecars = (await sidecarsOfFile(file)).filter((path) => !staying.has(path))
+  const sidecars = (await sidecarsOfFile(file, result.folder)).filter((path) => !staying.has(path))
   for (const path of [file.path, ...sidecars]) {
     try {
       await removeOne(path, path === file.path ? file.state : await stateOf(path), options, result)

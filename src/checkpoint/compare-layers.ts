@@ -33,7 +33,9 @@ export async function changedLayers(
   const layers = new Map<string, ComparedTensor[]>()
   for (const tensor of tensors) {
     const name = layerOf(tensor.name)
-    layers.set(name, [...(layers.get(name) ?? []), tensor])
+    const members = layers.get(name)
+    if (members === undefined) layers.set(name, [tensor])
+    else members.push(tensor)
   }
   const changed: LayerComparison[] = []
   for (const [name, members] of layers) {

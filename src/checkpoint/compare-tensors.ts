@@ -105,7 +105,8 @@ export class TensorComparer {
       const sums = new FigureSums(this.#options.tolerance)
       for await (const values of this.#values(this.#a, piece.a)) {
         this.#proceed(0, piece.a)
-        sums.add(values, values)
+        if (isComplex(integersOf(piece.a).dtype)) sums.addComplex(values, values)
+        else sums.add(values, values)
       }
       all.addSums(sums, piece.times)
     }

@@ -91,12 +91,13 @@ function lossLists(value: TopLevel): TopLevel {
 
 /** Columns to rows. Epochs count from 1; columns that are shorter leave the later rows without that key. */
 function rowsOf(columns: TopLevel): Map<unknown, unknown>[] {
-  const lists = [...columns].filter((column): column is [unknown, unknown[]] => Array.isArray(column[1]))
-  const length = Math.max(0, ...lists.map(([, list]) => list.length))
-  return Array.from({ length }, (_none, index) => {
-    const cells = lists.filter(([, list]) => index < list.length).map(([name, list]) => [name, list[index]] as const)
-    return new Map<unknown, unknown>([['epoch', index + 1], ...cells])
-  })
+  const rows: Map<unknown, unknown>[] = []
+  for (const [name, cells] of columns) {
+    if (!Array.isArray(cells)) continue
+    for (const [index, cell] of (cells as unknown[]).entries())
+      (rows[index] ??= new Map<unknown, unknown>([['epoch', index + 1]])).set(name, cell)
+  }
+  return rows
 }
 
 function historyPlace(value: TopLevel): TopLevel {

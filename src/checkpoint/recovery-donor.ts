@@ -151,7 +151,8 @@ function withRecords(value: unknown, rest: readonly StorageRecord[], acts: Recov
   if (rest.length === 0) return value
   const records = new OrderedDict<string, TensorRecord>()
   for (const [index, storage] of rest.entries()) {
-    const name = `record_${/(\d+)$/.exec(storage.recordName ?? '')?.[1] ?? index}`
+    const numbered = `record_${/(\d+)$/.exec(storage.recordName ?? '')?.[1] ?? index}`
+    const name = records.has(numbered) ? `${numbered}_at_${storage.source.offsetBytes}` : numbered
     const { sizeBytes } = storage
     const bytes = new StorageRecord({ ...storage, dtype: 'uint8' })
     records.set(name, new TensorRecord({ storage: bytes, dtype: 'uint8', sizes: [sizeBytes], strides: [1] }))

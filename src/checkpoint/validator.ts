@@ -72,8 +72,11 @@ export class CheckpointValidator {
     if (read !== undefined) {
       checkpoint = normalizeCheckpoint(read)
       sizeBytes = await sizeOfFiles(read)
-      found.push(...read.findings, ...checkKeys(checkpoint, path), ...checkViews(read))
-      found.push(...checkOptimizer(checkpoint.value), ...checkLabels(checkpoint.value, path))
+      addAll(found, read.findings)
+      addAll(found, checkKeys(checkpoint, path))
+      addAll(found, checkViews(read))
+      addAll(found, checkOptimizer(checkpoint.value))
+      addAll(found, checkLabels(checkpoint.value, path))
       if (options.level !== 'structure') {
         await report(path, found, checkBytes(read, checkpoint, options))
         await report(path, found, checkIndices(read))
@@ -124,7 +127,12 @@ async function readOrReport(path: string, found: Finding<FindingId>[]): Promise<
 
 /** Adds what a check finds; where it cannot go on for the file's fault, that. */
 async function report(path: string, found: Finding<FindingId>[], check: Promise<Finding<FindingId>[]>): Promise<void> {
-  found.push(...(await check.catch((error: unknown) => [findingOf(error, path, '')])))
+  addAll(found, await check.catch((error: unknown) => [findingOf(error, path, '')]))
+}
+
+/** Not by `push(...more)`: a file can have more faults than a call takes arguments. */
+function addAll(found: Finding<FindingId>[], more: readonly Finding<FindingId>[]): void {
+  for (const each of more) found.push(each)
 }
 
 /** The finding in a failure that is the file's fault; others are thrown again. The report names the path already, so the message need not. */

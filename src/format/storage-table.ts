@@ -149,11 +149,19 @@ export function storageIdPrefix(path: string, identity: FileIdentity): string {
   return `${path}@${identity.inode}.${identity.modifiedNs}#`
 }
 
-/** Storage records that nothing refers to. */
+/** Most records that nothing refers to that are named. */
+const mostUnused = 100
+
+/** Storage records that nothing refers to: the first 100 by name, all beyond in one more finding. */
 export function warnUnused(records: Iterable<string>, used: (name: string) => boolean): Finding<FormatFindingId>[] {
   const found: Finding<FormatFindingId>[] = []
+  let more = 0
   for (const name of records) {
-    if (!used(name)) found.push(formatFinding('record.unused', name, `nothing refers to the record ${name}`))
+    if (used(name)) continue
+    if (found.length < mostUnused)
+      found.push(formatFinding('record.unused', name, `nothing refers to the record ${name}`))
+    else more++
   }
+  if (more > 0) found.push(formatFinding('record.unused', null, `and nothing refers to ${more} more records`))
   return found
 }

@@ -100,6 +100,17 @@ describe('cleanCheckpoints', () => {
     assert.equal(result.totalSpaceFreedMb, 0)
   })
 
+  it('leaves sidecars outside the folder alone: they may be of checkpoints that were not looked at', async () => {
+    const sidecar = join(folder, 'metrics', `metrics_epoch_1_phase_1_${began}.json`)
+    mkdirSync(join(folder, 'metrics'), { recursive: true })
+    writeFileSync(sidecar, '{}')
+    const inside = join(folder, 'regular')
+    const result = await cleanCheckpoints(inside, { keepLast: 1 }, { confirm: true })
+    assert.ok(result.removed.includes(join(folder, first)))
+    assert.ok(existsSync(sidecar))
+    for (const place of Object.values(result.trash)) assert.ok(place.startsWith(join(inside, 'trash')), place)
+  })
+
   it('takes the sidecars along, but for those of a checkpoint that stays', async () => {
     const sidecars = [
       `metrics/metrics_epoch_1_phase_1_${began}.json`,

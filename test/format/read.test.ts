@@ -145,6 +145,15 @@ describe('format: reading', () => {
       }),
     ))
 
+  it('names the first hundred of the records that nothing refers to', () => {
+    const records = Object.fromEntries(Array.from({ length: 150 }, (_none, index) => [index, new Uint8Array(1)]))
+    return withFile(torchFile(pickle(op.none), records), async (path) => {
+      const { findings } = await readTorchFile(path)
+      assert.equal(findings.length, 101)
+      assert.equal(findings.at(-1)?.message, 'and nothing refers to 50 more records')
+    })
+  })
+
   it('says which records nothing refers to, and which globals the pickle mentions', () =>
     withFile(
       torchFile(pickle(op.global('collections', 'OrderedDict'), op.tuple0, op.reduce), { 0: new Uint8Array(4) }),
