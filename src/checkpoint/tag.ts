@@ -1,5 +1,6 @@
 /** Gives a checkpoint a title, a description and tags. */
 import { chmod, realpath, stat } from 'node:fs/promises'
+import { ByteSource } from '../format/byte-source.js'
 import { TorchkeepError } from '../format/errors.js'
 import { readTorchFile, type TorchFile } from '../format/read.js'
 import { planWithKey, planWithSafetensorsMetadata } from '../format/replace-key.js'
@@ -39,7 +40,7 @@ export interface TagResult {
  * tensors and every other value stay as they are to the byte, and so does the file's mode. A copy of the checkpoint (`latest.pth` of a numbered one) is another file.
  * @param options `signal` stops it: the file is as it was, and it rejects with ERR_ABORTED.
  * @throws TorchkeepError ERR_CHECKPOINT_UNSUPPORTED for what has no place for metadata: any container but a `torch.save` zip file of a dict and safetensors, and a bare state dict, whose keys all are a model's;
- *   ERR_INVALID_ARGUMENT for a tag that is empty; ERR_CHECKPOINT_CORRUPT for damaged bytes; ERR_CHECKPOINT_WRITE.
+ *   ERR_INVALID_ARGUMENT for a tag that is empty; ERR_CHECKPOINT_CORRUPT for damaged bytes and where the file is changed meanwhile; ERR_CHECKPOINT_WRITE.
  */
 export async function tagCheckpoint(
   path: string,
@@ -63,6 +64,8 @@ export async function tagCheckpoint(
     await chmod(temporaryPath, mode & 0o7777)
     metadata = await readMetadata(temporaryPath)
     requireTexts(target, metadata, after)
+    // What a training program has put there meanwhile is not replaced by a copy of what was there before.
+    await ByteSource.with(target, (source) => Promise.resolve(source.requireUnchanged(file.identity)))
   })
   return { path: target, changed: true, metadata: metadata ?? before, otherNames: nlink - 1 }
 }

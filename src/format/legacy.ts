@@ -114,6 +114,8 @@ class LegacyStorages {
   readonly #source: ByteSource
   readonly #places = new Map<string, { place: Place; unitBytes: number }>()
   readonly #views = new Map<string, StorageRecord>()
+  /** Where the views are, each in its storage. */
+  readonly #viewPlaces: { place: Place; root: FileRange; offsetBytes: number }[] = []
 
   constructor(source: ByteSource) {
     this.#source = source
@@ -166,7 +168,9 @@ class LegacyStorages {
         reader.fail(`the view ${viewKey} is another part of a storage here than before`, 'storage.type', viewKey)
       return known
     }
-    const facts = { ...root, dtype, sizeBytes, viewOf: { storage: root, offsetBytes } }
+    const place: Place = { ...root.source, sizeBytes }
+    this.#viewPlaces.push({ place, root: root.source, offsetBytes })
+    const facts = { ...root, dtype, sizeBytes, source: place, viewOf: { storage: root, offsetBytes } }
     const part = new StorageRecord({ ...facts, id: `${root.id}[${offsetBytes}:${offsetBytes + sizeBytes}]` })
     this.#views.set(viewKey, part)
     return part
@@ -192,6 +196,7 @@ class LegacyStorages {
         fault(source.path, { finding: 'file.truncated', subject: key }, reason)
       }
     }
+    this.#placeViews()
     if (at === source.sizeBytes) return
     fault(source.path, { finding: 'file.trailing_bytes' }, `${source.sizeBytes - at} bytes follow the last storage`)
   }
@@ -199,10 +204,11 @@ class LegacyStorages {
   /** {@link locate} for a broken file: the pickle says where each storage is, as long as nothing is missing before it. */
   async locateSome(keys: readonly string[], begin: number, { incomplete, findings }: LegacyDamage): Promise<void> {
     const source = this.#source
+    const byKey = new Map(this.table.inOrder.map((storage) => [storage.recordName, storage]))
     let at = begin
     for (const key of keys) {
       const { place, unitBytes } = this.#places.get(key) as { place: Place; unitBytes: number }
-      const storage = this.table.inOrder.find(({ recordName }) => recordName === key) as StorageRecord
+      const storage = byKey.get(key) as StorageRecord
       const there = Math.max(Math.min(place.sizeBytes, source.sizeBytes - at - 8), 0)
       place.offsetBytes = source.beginBytes + Math.min(at + 8, source.sizeBytes)
       if (there < place.sizeBytes) {
@@ -215,6 +221,11 @@ class LegacyStorages {
       }
       at += 8 + place.sizeBytes
     }
+    this.#placeViews()
+  }
+
+  #placeViews(): void {
+    for (const { place, root, offsetBytes } of this.#viewPlaces) place.offsetBytes = root.offsetBytes + offsetBytes
   }
 }
 

@@ -16,7 +16,7 @@ import {
 } from '../../src/format/index.js'
 import { CheckpointValidator } from '../../src/checkpoint/index.js'
 import { readElements } from '../../src/format/elements.js'
-import { forgeTar, tarParts } from './container-forge.js'
+import { forgeLegacy, forgeTar, legacyStorage, tarParts } from './container-forge.js'
 import { ints, op, pickle, render, withFile, withFolder } from './fixtures.js'
 
 const written = (value: unknown, use: (file: TorchFile) => Promise<void>): Promise<void> =>
@@ -51,6 +51,15 @@ describe('reading bytes', () => {
       const { errors } = await CheckpointValidator.validateCheckpointFile(file.path)
       assert.ok(errors.some(({ id }) => id === 'pickle.limit'))
       assert.ok(process.memoryUsage().heapUsed - before < 200 << 20)
+    })
+  })
+
+  it('gives parts of storages of the stream format their own bytes', () => {
+    const part = op.str('9') + op.int(1) + op.int(2) + op.tuple3
+    return withFile(forgeLegacy({ object: pickle(legacyStorage('7', 4, part)) }), async (path) => {
+      const file = await readTorchFile(path)
+      const bytes = await readStorageBytes(file, file.value as StorageRecord)
+      assert.deepEqual([...new Float32Array(bytes.buffer)], [2, 3])
     })
   })
 
