@@ -33,7 +33,7 @@ export interface TreeComparison {
 }
 
 /** Differences that are listed of one part; more are only counted. */
-export const mostDifferences = 1000
+const mostDifferences = 1000
 
 export interface TreeOptions {
   /** Keys of dicts that are passed over, wherever they stand. */

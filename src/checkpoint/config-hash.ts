@@ -121,7 +121,7 @@ export const keysOutsideHash: ReadonlySet<string> = new Set([
 ])
 
 /** Whether a configuration key is inside the hash. */
-export function decidesModel(key: string): boolean {
+function decidesModel(key: string): boolean {
   const snake = key.replace(/([a-z0-9])([A-Z])/g, '$1_$2').toLowerCase()
   return !keysOutsideHash.has(snake.replace(/_phase_?\d+$/, ''))
 }

@@ -4,7 +4,7 @@ import type { TorchFile } from '../format/read.js'
 import { elementCount, TensorRecord } from '../format/tensor-record.js'
 import { numberOf } from './metrics.js'
 import type { TopLevel } from './migrations.js'
-import { plainValue } from './plain-value.js'
+import { inspectedValue } from './inspect-values.js'
 
 /** What is said of an optimizer. */
 export interface InspectedOptimizer {
@@ -46,7 +46,7 @@ export async function inspectOptimizer(file: TorchFile, checkpoint: TopLevel): P
   const groups = listOf(optimizer.get('param_groups')).filter((group): group is TopLevel => group instanceof Map)
   const states = dictsOf(optimizer.get('state'))
   // All at once, since what plain values may take is bounded for each call.
-  const options = plainValue(groups.map((group) => new Map([...group].filter(([key]) => key !== 'params'))))
+  const options = inspectedValue(groups.map((group) => new Map([...group].filter(([key]) => key !== 'params'))))
   return {
     name: optimizerName(groups[0]),
     groups: groups.map((group, index) => ({

@@ -1,8 +1,8 @@
 /** Every tensor of a file with its names, and which of them share bytes. */
 import { dtypes, isDTypeName } from '../format/dtypes.js'
 import {
-  contiguousStrides,
   elementCount,
+  isContiguous,
   isTensorRecord,
   TensorRecord,
   type AnyTensorRecord,
@@ -10,9 +10,9 @@ import {
 import { strided, walk } from '../format/walk.js'
 import type { TensorStatistics } from './inspect-statistics.js'
 import { childrenOf } from './inspect-tree.js'
-import { keyText } from './plain-value.js'
-import { dtypeOf, pythonTypeName } from './python-types.js'
-import { sizesOf } from './tensor-roles.js'
+import { inspectedKey } from './inspect-values.js'
+import { pythonTypeName } from './python-types.js'
+import { dtypeOf, sizesOf } from './tensor-roles.js'
 
 /** What is said of one tensor. */
 export interface InspectedTensor {
@@ -51,7 +51,7 @@ export interface NamedTensor {
 export function namedTensors(root: unknown): NamedTensor[] {
   const found: NamedTensor[] = []
   const note = (path: readonly unknown[], value: unknown): void => {
-    if (isTensorRecord(value)) found.push({ name: path.map(keyText).join('.'), record: value })
+    if (isTensorRecord(value)) found.push({ name: path.map(inspectedKey).join('.'), record: value })
   }
   note([], root)
   walk(root, (value, path) => {
@@ -122,9 +122,4 @@ function bytesOf(dtype: string, sizes: readonly number[]): number {
   if (!isDTypeName(dtype)) return 0
   const { itemSizeBytes, elementsPerByte } = dtypes[dtype]
   return Math.ceil((elementCount(sizes) * itemSizeBytes) / elementsPerByte)
-}
-
-function isContiguous({ sizes, strides }: TensorRecord): boolean {
-  const expected = contiguousStrides(sizes)
-  return sizes.includes(0) || sizes.every((size, index) => size === 1 || strides[index] === expected[index])
 }

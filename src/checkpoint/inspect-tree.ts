@@ -1,7 +1,7 @@
 /** The contents of a file as a tree with Python's types, down to some depth. */
 import { isTensorRecord } from '../format/tensor-record.js'
 import { OpaqueObject } from '../format/values.js'
-import { keyText } from './plain-value.js'
+import { inspectedKey } from './inspect-values.js'
 import { pythonText, pythonTypeName } from './python-types.js'
 
 /** One value of the tree. */
@@ -53,7 +53,7 @@ export function treeOf(value: unknown, depth: number): TreeNode {
 /** What a container holds; null for what is none. The state of an object of an unknown class counts as its items. */
 export function childrenOf(value: unknown): [key: string, child: unknown][] | null {
   if (value instanceof Map)
-    return [...(value as ReadonlyMap<unknown, unknown>)].map(([key, child]) => [keyText(key), child])
+    return [...(value as ReadonlyMap<unknown, unknown>)].map(([key, child]) => [inspectedKey(key), child])
   if (Array.isArray(value) || value instanceof Set)
     return [...(value as Iterable<unknown>)].map((child, index) => [String(index), child])
   if (!(value instanceof OpaqueObject) || isTensorRecord(value)) return null

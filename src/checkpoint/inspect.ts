@@ -15,7 +15,7 @@ import type { Layout } from './layouts.js'
 import { metricsOf, numberOf, validationLossOf } from './metrics.js'
 import { historyOf } from './migrations.js'
 import { normalizeCheckpoint } from './normalize.js'
-import { plainValue } from './plain-value.js'
+import { inspectedValue } from './inspect-values.js'
 import { countParameters } from './tensor-roles.js'
 
 /** How {@link inspectCheckpoint} looks. */
@@ -143,7 +143,7 @@ const refusals: ReadonlySet<string> = new Set([
 ])
 
 /** Null for what is absent. */
-const plainPart = (part: unknown): unknown => (part === undefined ? null : plainValue(part))
+const plainPart = (part: unknown): unknown => (part === undefined ? null : inspectedValue(part))
 
 const mostAlignment = 4096
 
@@ -161,7 +161,7 @@ function containerFacts(file: TorchFile, sizeBytes: number): ContainerFacts {
     storageBytes: file.storages.reduce((sum, storage) => sum + storage.sizeBytes, 0),
     byteOrder: file.storages[0]?.byteOrder ?? null,
     alignmentBytes: offsets.length === 0 ? null : alignment,
-    details: plainValue(new Map(Object.entries(file.details))) as Record<string, unknown>,
+    details: inspectedValue(new Map(Object.entries(file.details))) as Record<string, unknown>,
   }
 }
 

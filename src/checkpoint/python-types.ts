@@ -1,12 +1,21 @@
 /** Python's names for the types of what a file holds, and short texts of its values. */
-import { isTensorRecord, QuantizedTensorRecord, TensorRecord, type AnyTensorRecord } from '../format/tensor-record.js'
+import {
+  isTensorRecord,
+  QuantizedTensorRecord,
+  StorageRecord,
+  TensorRecord,
+  type AnyTensorRecord,
+} from '../format/tensor-record.js'
 import {
   ByteArray,
   Complex,
   Counter,
+  DefaultDict,
   Device,
+  FrozenSet,
   Layout,
   NumpyArray,
+  NumpyDType,
   NumpyScalar,
   OpaqueObject,
   OrderedDict,
@@ -16,8 +25,7 @@ import {
   TorchDType,
   Tuple,
 } from '../format/values.js'
-import { strided } from '../format/walk.js'
-import { sizesOf } from './tensor-roles.js'
+import { dtypeOf, sizesOf } from './tensor-roles.js'
 
 /** The type's full name, without `builtins.`: `dict`, `collections.OrderedDict`, `torch.nn.parameter.Parameter`, `numpy.float32`. */
 export function pythonTypeName(value: unknown): string {
@@ -27,6 +35,7 @@ export function pythonTypeName(value: unknown): string {
   if (typeof value === 'bigint') return 'int'
   if (typeof value === 'number') return Number.isInteger(value) ? 'int' : 'float'
   if (isTensorRecord(value)) return tensorTypeName(value)
+  if (value instanceof StorageRecord) return `torch.storage.${value.dtype === null ? 'Untyped' : 'Typed'}Storage`
   if (value instanceof OpaqueObject) return value.className
   if (value instanceof NumpyScalar) return `numpy.${numpyTypeName(value.dtype)}`
   // The order matters: subclasses stand before their classes.
@@ -39,14 +48,17 @@ const classes: readonly (readonly [type: Function, name: string])[] = [
   [Complex, 'complex'],
   [OrderedDict, 'collections.OrderedDict'],
   [Counter, 'collections.Counter'],
+  [DefaultDict, 'collections.defaultdict'],
   [Map, 'dict'],
   [Size, 'torch.Size'],
   [Tuple, 'tuple'],
   [Array, 'list'],
+  [FrozenSet, 'frozenset'],
   [Set, 'set'],
   [ByteArray, 'bytearray'],
   [Uint8Array, 'bytes'],
   [NumpyArray, 'numpy.ndarray'],
+  [NumpyDType, 'numpy.dtype'],
   [TorchDType, 'torch.dtype'],
   [Device, 'torch.device'],
   [Layout, 'torch.layout'],
@@ -75,13 +87,6 @@ function numpyTypeName(dtype: string): string {
     O: 'object_',
   }
   return others[kind] ?? dtype
-}
-
-/** The dtype of a tensor of any kind, without the `torch.` prefix. */
-export function dtypeOf(record: AnyTensorRecord): string {
-  if (record.kind === 'meta' || record.kind === 'chunked') return record.dtype
-  const first = strided(record)
-  return (record.kind === 'sparse' ? first.at(-1) : first[0])?.dtype ?? 'unknown'
 }
 
 /** Longest text of a value. */

@@ -60,7 +60,7 @@ export function summarizeCheckpoints(listed: readonly ListedCheckpoint[]): Check
 }
 
 /** Whether a recovery would give something of a damaged file back. */
-export const isRecoverable = ({ recovery }: Pick<ListedCheckpoint, 'recovery'>): boolean =>
+const isRecoverable = ({ recovery }: Pick<ListedCheckpoint, 'recovery'>): boolean =>
   recovery !== null && recovery !== 'none'
 
 function brief(file: ListedCheckpoint | undefined): SummarizedCheckpoint | null {

@@ -17,7 +17,7 @@ import type { TopLevel } from './migrations.js'
 export type TensorRole = 'parameter' | 'buffer'
 
 /** Last parts of names that buffers have in PyTorch's own modules and in well-known models. */
-export const bufferNames =
+const bufferNames =
   /^(running_(mean|var)|num_batches_tracked|(\w+_)?masks?|masked_bias|inv_freq|original_inv_freq|freqs_(cis|cos|sin)|(cos|sin)_cached|pe|position_ids|relative_position_index|anchors|anchor_grid)$/
 
 /** The names of a state dict's tensors, with what each is. `stateDict` is `model_state_dict` unless told. */

@@ -6,7 +6,7 @@ import { csvText } from './csv.js'
 import { plural, printable } from './text.js'
 
 /** Names of runs for legends: the last part of the path, or the whole path where two would be the same. */
-export function runLabels(runs: readonly RunHistory[]): string[] {
+function runLabels(runs: readonly RunHistory[]): string[] {
   const short = runs.map(({ path }) => basename(resolve(path)))
   return runs.map(({ path }, index) =>
     short.indexOf(short[index] ?? '') === short.lastIndexOf(short[index] ?? '') ? (short[index] ?? path) : path,

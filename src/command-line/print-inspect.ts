@@ -110,7 +110,7 @@ function containerText(container: ContainerFacts): string {
 }
 
 /** A tree, two blanks a level: `key: type (items) value`. */
-export function treeLines(node: TreeNode, indent = ''): string[] {
+function treeLines(node: TreeNode, indent = ''): string[] {
   const name = node.key === '' ? '' : `${printable(node.key)}: `
   const size = node.size === null ? '' : ` (${formatCount(node.size)})`
   const text =

@@ -34,7 +34,7 @@ const orders: Readonly<Record<string, (file: ListedCheckpoint) => number | null>
 }
 
 /** Words that `--sort` takes beside metrics. */
-export const sortWords: readonly string[] = [...Object.keys(orders), 'name']
+const sortWords: readonly string[] = [...Object.keys(orders), 'name']
 
 /**
  * Sorts from small to large (epochs up, losses up, youngest first); what has no value or NaN comes last either way, and equal ones are in the order of the phase, then the name with numbers counted as such.

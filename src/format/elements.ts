@@ -7,7 +7,7 @@ import { gatherRange } from './gather.js'
 import { TorchkeepError } from './errors.js'
 import { StorageCrc } from './storage-crc.js'
 import { openStorage, type OpenSources } from './storage-source.js'
-import { contiguousStrides, elementCount, type QuantizedTensorRecord, type TensorRecord } from './tensor-record.js'
+import { elementCount, isContiguous, type QuantizedTensorRecord, type TensorRecord } from './tensor-record.js'
 import type { TorchFile } from './read.js'
 
 /** How {@link readElements} reads. */
@@ -23,7 +23,7 @@ export interface ElementOptions {
 }
 
 /** Elements in a piece. */
-export const defaultChunkElements = 1 << 18
+const defaultChunkElements = 1 << 18
 
 /** Up to this size, tensors are read with what lies behind them. */
 const smallBytes = 4 << 10
@@ -165,13 +165,6 @@ function requireElements(file: TorchFile, tensor: TensorRecord, limit?: number):
     )
   }
   return count
-}
-
-/** Whether the elements lie one after the other in C order. Strides of dimensions of size 1 do not matter. */
-export function isContiguous({ sizes, strides }: Pick<TensorRecord, 'sizes' | 'strides'>): boolean {
-  if (sizes.includes(0)) return true
-  const expected = contiguousStrides(sizes)
-  return sizes.every((size, dimension) => size === 1 || strides[dimension] === expected[dimension])
 }
 
 /**

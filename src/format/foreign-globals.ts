@@ -29,6 +29,12 @@ export const harmlessCalls: ReadonlySet<string> = new Set([
   ...names('torch.autograd.', 'Variable variable.Variable'),
   'torch.distributed.checkpoint.metadata._MEM_FORMAT_ENCODING',
   'torch.nn.backends.thnn._get_thnn_function_backend',
+  ...names('torch.nn.parameter.', 'UninitializedBuffer UninitializedParameter'),
+  // Enumerations in the training_args.bin of transformers: a call looks a member up by its value.
+  ...names('transformers.trainer_utils.', 'FSDPOption HubStrategy IntervalStrategy SaveStrategy SchedulerType'),
+  ...names('transformers.training_args.', 'OptimizerNames ParallelMode'),
+  'transformers.debug_utils.DebugOption',
+  ...names('accelerate.utils.dataclasses.', 'DistributedType DynamoBackend PrecisionType'),
 ])
 
 /** What C++'s `torch::pickle_save` and TorchScript call. */

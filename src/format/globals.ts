@@ -22,7 +22,7 @@ export const dtypeGlobals: ReadonlySet<string> = new Set([
 ])
 
 /** Quantization schemes. */
-export const quantizationSchemes: ReadonlySet<string> = new Set(
+const quantizationSchemes: ReadonlySet<string> = new Set(
   names(
     'torch.',
     'per_tensor_affine per_tensor_symmetric per_channel_affine per_channel_symmetric per_channel_affine_float_qparams',

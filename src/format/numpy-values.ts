@@ -72,7 +72,7 @@ function exact(value: bigint): number | bigint {
 }
 
 /** The number of a 16-bit float's bits. */
-export function halfToNumber(bits: number): number {
+function halfToNumber(bits: number): number {
   const sign = (bits & 0x8000) === 0 ? 1 : -1
   const exponent = (bits >> 10) & 0x1f
   const fraction = bits & 0x3ff

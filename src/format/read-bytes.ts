@@ -2,7 +2,7 @@
 import { swapBytes, swapUnitBytes } from './byte-order.js'
 import type { ByteSource } from './byte-source.js'
 import { dtypes, type TypedArray } from './dtypes.js'
-import { isContiguous, readElementBytes } from './elements.js'
+import { readElementBytes } from './elements.js'
 import { tooMuch, unsupported } from './fault.js'
 import type { TorchFile } from './read.js'
 import { StorageCrc } from './storage-crc.js'
@@ -12,6 +12,7 @@ import {
   contiguousStrides,
   coveredBytes,
   elementCount,
+  isContiguous,
   type StorageRecord,
   type TensorRecord,
 } from './tensor-record.js'

@@ -37,7 +37,11 @@ export const signatures = {
 } as const
 
 const max32 = 0xffffffff
-const maxNameBytes = 4096
+/** A longer name is none of PyTorch's. */
+const maxNameBytes = 1024
+
+/** As much as a local header or directory entry with its name takes; where it is at hand, both can be judged. */
+export const headerBytes = 46 + maxNameBytes
 const flagDescriptor = 0x0008
 
 /** The bytes at `offset`, fewer where the file ends. Valid until the next read. */
@@ -153,8 +157,9 @@ export function parseDirectoryClaim(bytes: Buffer, at: number): { claim: Directo
   const [nameBytes = 0, extraBytes = 0, commentBytes = 0] = [28, 30, 32].map((place) => bytes.readUInt16LE(at + place))
   const extraAt = at + 46 + nameBytes
   const next = extraAt + extraBytes + commentBytes
+  if (nameBytes > maxNameBytes || next > bytes.length) return null
   const fullName = bytes.toString('utf8', at + 46, extraAt)
-  if (next > bytes.length || !isPlausibleName(fullName)) return null
+  if (!isPlausibleName(fullName)) return null
   const wide = wideFields(bytes.subarray(extraAt, extraAt + extraBytes))
   const take = (value: number) => (value === max32 ? (wide.shift() ?? value) : value)
   // In the fixed order of the zip64 field: uncompressed size, stored size, place.
@@ -171,6 +176,19 @@ export function parseDirectoryClaim(bytes: Buffer, at: number): { claim: Directo
     },
     next,
   }
+}
+
+/**
+ * The name in what begins with a signature of a local header or directory entry, as a first judgement: whether the rest holds is not looked at.
+ * @returns null where it is no name.
+ */
+export function nameIn(bytes: Buffer, at: number, kind: 'local' | 'central'): string | null {
+  const [lengthAt, nameAt] = kind === 'local' ? [at + 26, at + 30] : [at + 28, at + 46]
+  if (nameAt > bytes.length) return null
+  const length = bytes.readUInt16LE(lengthAt)
+  if (length < 3 || length > maxNameBytes || nameAt + length > bytes.length) return null
+  const name = bytes.toString('utf8', nameAt, nameAt + length)
+  return isPlausibleName(name) ? name : null
 }
 
 /** A data descriptor at `offset` whose size is `sizeBytes`: its CRC-32 and length; null where there is none. */

@@ -100,7 +100,7 @@ async function judge(source: ByteSource, record: SalvagedRecord, several: boolea
 }
 
 /** CRC-32 of what is there of a record. */
-export async function recordCrc(source: ByteSource, record: SalvagedRecord): Promise<number> {
+async function recordCrc(source: ByteSource, record: SalvagedRecord): Promise<number> {
   let crc = 0
   for await (const chunk of source.chunks(record.offsetBytes, record.sizeBytes)) crc = crc32(chunk, crc)
   return crc

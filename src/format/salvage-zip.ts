@@ -6,9 +6,11 @@ import type { ByteSource } from './byte-source.js'
 import type { Directory } from './salvage-directory.js'
 import {
   descriptorAt,
+  headerBytes,
   isPlausibleName,
   isSmallRecord,
   matchDescriptor,
+  nameIn,
   parseDirectoryClaim,
   peek,
   readLocalClaim,
@@ -55,11 +57,11 @@ export interface WalkOptions {
 }
 
 const deflate = 8
+/** Header, name, alignment field and padding: a file with more records for its size holds something else, and is given up. */
+const leastRecordBytes = 64
 /** Most records end soon, so that the first look for the end is short. */
-const firstScanBytes = 16 << 10
+const firstScanBytes = 1 << 10
 const scanBytes = 1 << 20
-/** Room that a structure needs to be judged where the scan finds its signature. */
-const overlapBytes = 64
 
 /** Yields the records in the order of their places. The caller may read a record before it asks for the next one. */
 export async function* walkRecords(source: ByteSource, options: WalkOptions): AsyncGenerator<SalvagedRecord> {
@@ -72,6 +74,7 @@ class Walk {
   #topFolder: string | null = null
   #archive = 0
   #inArchive = false
+  #count = 0
   #buffer = Buffer.alloc(0)
   readonly #source: ByteSource
   readonly #options: WalkOptions
@@ -87,14 +90,17 @@ class Walk {
   }
 
   async next(): Promise<SalvagedRecord | null> {
-    while (this.#position < this.#source.sizeBytes) {
+    while (this.#position < this.#source.sizeBytes && this.#count * leastRecordBytes <= this.#source.sizeBytes) {
       const claims = this.#options.directory.get(this.#position) ?? []
       const topFolder = this.#topFolder ?? topOf(claims[0]?.fullName)
       const header = await readLocalClaim(this.#source, this.#position, { topFolder })
       const claim = claims.find(({ fullName }) => fullName === header?.fullName) ?? claims[0]
       if (header !== null || claim !== undefined) {
         const record = await this.#record(header, claim)
-        if (record !== null) return record
+        if (record !== null) {
+          this.#count++
+          return record
+        }
       }
       if (!(await this.#passStructure())) await this.#passGap()
     }
@@ -222,29 +228,22 @@ class Walk {
    * Headers of other archives are passed over: a record may itself hold an archive.
    */
   async #scanForEnd(begin: number, topFolder: string, expected: readonly number[]) {
-    for await (const { signature, bytes, offset } of this.#signaturesFrom(begin)) {
+    const found = await this.#scan(begin, (signature, window, at, offset) => {
       const size = offset - begin
       if (signature === signatures.descriptor) {
-        const match = matchDescriptor(bytes, size)
-        if (match !== null)
-          return { sizeBytes: size, isCut: false, isSure: true, crc32: match.crc32, next: offset + match.length }
-      } else if (this.#options.directory.has(offset) || (await this.#isOfArchive(signature, offset, topFolder))) {
-        const length = await this.#brokenDescriptorBefore(offset, begin, expected)
-        return { sizeBytes: Math.max(size - length, 0), isCut: false, isSure: false, crc32: 0, next: offset }
+        const match = matchDescriptor(window.subarray(at, at + 24), size)
+        return match === null ? undefined : { ...match, offset }
       }
-    }
-    return null
-  }
-
-  /** Whether what has this signature at `offset` is a header or directory entry in the folder. */
-  async #isOfArchive(signature: number, offset: number, topFolder: string): Promise<boolean> {
-    if (signature === signatures.local) {
-      const header = await readLocalClaim(this.#source, offset, null)
-      return header?.fullName.startsWith(`${topFolder}/`) === true
-    }
-    if (signature !== signatures.central) return false
-    const parsed = parseDirectoryClaim(await peek(this.#source, offset, 46 + 3 * 4096), 0)
-    return parsed?.claim.fullName.startsWith(`${topFolder}/`) === true
+      const kind = kinds.get(signature)
+      const isHeader = kind !== undefined && nameIn(window, at, kind)?.startsWith(`${topFolder}/`) === true
+      return isHeader || this.#options.directory.has(offset) ? { offset } : undefined
+    })
+    if (found === undefined) return null
+    const { offset } = found
+    if ('crc32' in found)
+      return { sizeBytes: offset - begin, isCut: false, isSure: true, crc32: found.crc32, next: offset + found.length }
+    const length = await this.#brokenDescriptorBefore(offset, begin, expected)
+    return { sizeBytes: Math.max(offset - begin - length, 0), isCut: false, isSure: false, crc32: 0, next: offset }
   }
 
   /** Length of the descriptor that must be before the header at `offset`: nothing agrees with it any more. */
@@ -264,7 +263,7 @@ class Walk {
 
   /** Moves behind a directory or end record at the position; false where there is none. An archive ends with them. */
   async #passStructure(): Promise<boolean> {
-    const bytes = await peek(this.#source, this.#position, 46 + 3 * 4096)
+    const bytes = await peek(this.#source, this.#position, 3 * headerBytes)
     const signature = bytes.length < 4 ? -1 : bytes.readUInt32LE(0)
     const length =
       signature === signatures.central
@@ -291,40 +290,48 @@ class Walk {
     const from = this.#position
     const known = firstAfter(this.#known, from)
     this.#position = known ?? this.#source.sizeBytes
-    for await (const { signature, offset } of this.#signaturesFrom(from + 1)) {
-      if (offset >= this.#position) break
-      if (!(await this.#isPart(signature, offset))) continue
-      this.#position = offset
-      break
-    }
+    const part = await this.#scan(from + 1, (signature, window, at, offset) => {
+      if (offset >= this.#position) return offset
+      const kind = kinds.get(signature)
+      const isPart = kind === undefined ? endSignatures.has(signature) : nameIn(window, at, kind) !== null
+      return isPart ? offset : undefined
+    })
+    this.#position = Math.min(this.#position, part ?? this.#position)
     if (this.#position > from) this.#options.gaps.push({ offsetBytes: from, sizeBytes: this.#position - from })
   }
 
-  async #isPart(signature: number, offset: number): Promise<boolean> {
-    if (signature === signatures.local) {
-      const header = await readLocalClaim(this.#source, offset, null)
-      return header !== null && isPlausibleName(header.fullName)
-    }
-    if (signature === signatures.central)
-      return parseDirectoryClaim(await peek(this.#source, offset, 46 + 3 * 4096), 0) !== null
-    return signature === signatures.end64 || signature === signatures.end
-  }
-
-  /** Every place from `from` on with a signature of zip, and the bytes there, valid until the next one is asked for. */
-  async *#signaturesFrom(from: number): AsyncGenerator<{ signature: number; bytes: Buffer; offset: number }> {
+  /**
+   * Calls `visit` for every place from `from` on with a signature of zip, with the bytes from there on as far as a header reaches, until it returns something; returns that.
+   */
+  async #scan<Found>(
+    from: number,
+    visit: (signature: number, window: Buffer, at: number, offset: number) => Found | undefined,
+  ): Promise<Found | undefined> {
     const { sizeBytes } = this.#source
     let step = firstScanBytes
     for (let start = from; start < sizeBytes; start += step, step = Math.min(4 * step, scanBytes)) {
-      if (this.#buffer.length < step + overlapBytes) this.#buffer = Buffer.alloc(step + overlapBytes)
-      const length = Math.min(step + overlapBytes, sizeBytes - start)
-      const window = this.#buffer.subarray(0, length)
-      await this.#source.readInto(window, start)
-      const until = Math.min(step, length)
-      for (let at = nextMark(window, 0); at >= 0 && at < until && at + 4 <= length; at = nextMark(window, at + 1)) {
+      const window = await this.#window(start, Math.min(step + headerBytes, sizeBytes - start))
+      const until = Math.min(step, window.length)
+      for (
+        let at = nextMark(window, 0);
+        at >= 0 && at < until && at + 4 <= window.length;
+        at = nextMark(window, at + 1)
+      ) {
         const signature = window.readUInt32LE(at)
-        if (known.has(signature)) yield { signature, bytes: window.subarray(at), offset: start + at }
+        const found = known.has(signature) ? visit(signature, window, at, start + at) : undefined
+        if (found !== undefined) return found
       }
     }
+    return undefined
+  }
+
+  /** Bytes of the file; small windows come out of what the source has at hand. */
+  async #window(start: number, length: number): Promise<Buffer> {
+    if (length <= firstScanBytes + headerBytes) return this.#source.read(start, length)
+    if (this.#buffer.length < length) this.#buffer = Buffer.alloc(length)
+    const window = this.#buffer.subarray(0, length)
+    await this.#source.readInto(window, start)
+    return window
   }
 }
 
@@ -357,6 +364,12 @@ interface Extent {
 }
 
 const known: ReadonlySet<number> = new Set(Object.values(signatures))
+const kinds: ReadonlyMap<number, 'local' | 'central'> = new Map([
+  [signatures.local, 'local'],
+  [signatures.central, 'central'],
+] as const)
+const endSignatures: ReadonlySet<number> = new Set([signatures.end64, signatures.end])
+
 function splitName(fullName: string): [topFolder: string, name: string] {
   const slash = fullName.indexOf('/')
   return slash < 0 ? ['', fullName] : [fullName.slice(0, slash), fullName.slice(slash + 1)]

@@ -2,7 +2,7 @@
 import { crc32 } from 'node:zlib'
 import type { ByteSource } from './byte-source.js'
 import { dtypes } from './dtypes.js'
-import { contiguousStrides, coveredBytes, type StorageRecord, type TensorRecord } from './tensor-record.js'
+import { coveredBytes, isContiguous, type StorageRecord, type TensorRecord } from './tensor-record.js'
 import type { TorchFile } from './read.js'
 import { checkCrc } from './zip-read.js'
 
@@ -61,9 +61,8 @@ export class StorageCrc {
 }
 
 function isWholeStorage(tensor: TensorRecord): boolean {
-  const { dtype, sizes, strides, storage } = tensor
+  const { dtype, storage } = tensor
   const [begin, end] = coveredBytes(tensor)
-  if (begin !== 0 || end !== storage.sizeBytes || dtypes[dtype].elementsPerByte > 1) return false
-  const expected = contiguousStrides(sizes)
-  return sizes.every((size, dimension) => size === 1 || strides[dimension] === expected[dimension])
+  const isWhole = begin === 0 && end === storage.sizeBytes && dtypes[dtype].elementsPerByte === 1
+  return isWhole && isContiguous(tensor)
 }

@@ -55,7 +55,7 @@ interface StorageClass {
 const knownClasses = new WeakMap<PythonGlobal, StorageClass>()
 
 /** What a storage class says, by its full name. */
-export function classOf(value: unknown, reader: PickleReader): StorageClass {
+function classOf(value: unknown, reader: PickleReader): StorageClass {
   if (!(value instanceof PythonGlobal)) return reader.fail(`${describe(value)} instead of a storage class`)
   const found = knownClasses.get(value) ?? storageClass(value.name, reader)
   knownClasses.set(value, found)

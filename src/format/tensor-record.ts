@@ -238,6 +238,13 @@ export function contiguousStrides(sizes: readonly number[]): number[] {
   return strides
 }
 
+/** Whether the elements lie one after the other in C order. Strides of dimensions of size 1 do not matter. */
+export function isContiguous({ sizes, strides }: Pick<TensorRecord, 'sizes' | 'strides'>): boolean {
+  if (sizes.includes(0)) return true
+  const expected = contiguousStrides(sizes)
+  return sizes.every((size, dimension) => size === 1 || strides[dimension] === expected[dimension])
+}
+
 /** The bytes of the storage that a view touches, end exclusive; `[0, 0]` for an empty tensor. Sizes and strides are not negative. */
 export function coveredBytes(view: {
   dtype: DTypeName

@@ -108,7 +108,8 @@ import collections, numpy as np
 d = collections.OrderedDict(a=1)
 v = {'d': d, 'i': 1, 'big': 2 ** 80, 'f': 1.0, 'g': 0.5, 'n': None, 'b': True, 's': 'x', 'l': [1], 't': (1, 2), 'set': {1}, 'bytes': b'ab', 'array': bytearray(b'x'), 'c': 1 + 2j,
   'size': torch.Size([2, 3]), 'dtype': torch.float16, 'device': torch.device('cpu'), 'np32': np.float32(1.5), 'np64': np.float64(2.5), 'npi': np.int64(3), 'npb': np.bool_(True),
-  'nparray': np.zeros((2, 3)), 'counter': collections.Counter('aab'), 'tensor': torch.ones(2), 'parameter': torch.nn.Parameter(torch.ones(2))}
+  'nparray': np.zeros((2, 3)), 'counter': collections.Counter('aab'), 'default': collections.defaultdict(list), 'frozen': frozenset([1]),
+  'untyped': torch.ones(2).untyped_storage(), 'tensor': torch.ones(2), 'parameter': torch.nn.Parameter(torch.ones(2))}
 torch.save(v, sys.argv[1])
 name = lambda x: (type(x).__module__ + '.').replace('builtins.', '') + type(x).__qualname__
 print(json.dumps({k: name(x) for k, x in v.items()}))`

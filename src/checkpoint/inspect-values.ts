@@ -1,4 +1,4 @@
-/** What a file holds as plain JSON values, for programs that only want to look. */
+/** What a file holds as `inspect` gives it to programs: plain JSON values, and Python's type and text for everything that has none. `plain-values.ts` serves comparisons. */
 import { isTensorRecord } from '../format/tensor-record.js'
 import { NumpyScalar, PyFloat } from '../format/values.js'
 import { pythonText, pythonTypeName } from './python-types.js'
@@ -10,7 +10,7 @@ const mostValues = 1_000_000
  * Plain values: dicts become objects (keys as text), sequences and sets arrays, numpy scalars and floats numbers. A tensor or an object of another type becomes `{"type", "text"}`, and so does what
  * lies deeper than `depth` levels or contains itself. Integers beyond 2^53 stay bigints.
  */
-export function plainValue(value: unknown, depth = 100): unknown {
+export function inspectedValue(value: unknown, depth = 100): unknown {
   let left = mostValues
   const above = new Set<unknown>()
   const convert = (item: unknown, levels: number): unknown => {
@@ -27,7 +27,7 @@ export function plainValue(value: unknown, depth = 100): unknown {
     const result =
       item instanceof Map
         ? Object.fromEntries(
-            [...(item as ReadonlyMap<unknown, unknown>)].map(([key, child]) => [keyText(key), inside(child)]),
+            [...(item as ReadonlyMap<unknown, unknown>)].map(([key, child]) => [inspectedKey(key), inside(child)]),
           )
         : [...(item as Iterable<unknown>)].map(inside)
     above.delete(item)
@@ -43,6 +43,6 @@ const sizeOf = (container: readonly unknown[] | ReadonlySet<unknown> | ReadonlyM
   'size' in container ? container.size : container.length
 
 /** A dict's key as text: strings as they are, others as Python prints them. */
-export function keyText(key: unknown): string {
+export function inspectedKey(key: unknown): string {
   return typeof key === 'string' ? key : (pythonText(key) ?? pythonTypeName(key))
 }
