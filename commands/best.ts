@@ -7,7 +7,7 @@ export default class Best extends BaseCommand {
 
   static override description =
     'Looks at heads and tails of the files, in all folders inside. Only whole training checkpoints count; NaN is never best, of equal values the earlier checkpoint is. Of copies of one checkpoint the ' +
-    'name that will always mean it is printed (best/best_model_epoch_3_phase_1.pth before best/latest_best.pth). Exit code 1 where no checkpoint has a value.'
+    'name that will always mean it is printed (best/best_model_epoch_3_phase_1.pth before best/latest_best.pth). Exit code 1 where there is no training checkpoint or all values are NaN, 2 for a metric that none has (those that exist are listed).'
 
   static override examples = [
     '<%= config.bin %> best checkpoints',

@@ -1,5 +1,5 @@
 /** The best checkpoint of a folder by a metric. */
-import { basename } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { TorchkeepError } from '../format/errors.js'
 import { checkpointIdentity, chronological } from './chronology.js'
 import type { CheckpointDescription } from './describe.js'
@@ -92,7 +92,7 @@ export function defaultMode(metric: string): 'min' | 'max' {
 /**
  * The checkpoint with the best value of a metric, told from heads and tails. Only whole training checkpoints count: no backup, export, recovered or foreign file, none whose structure is broken, and
  * none whose value is NaN or absent. Of equal values the earlier checkpoint is better; of copies of one checkpoint the name that will always mean it comes first (`best/best_model_epoch_3_phase_1.pth`
- * before `latest_best.pth`), so that a script may keep it.
+ * before one in `regular/`, which is rotated, and that before `latest_best.pth`), so that a script may keep it.
  *
  * @returns null where no checkpoint of the folder has a value.
  * @throws TorchkeepError ERR_INVALID_ARGUMENT for a metric that no checkpoint has, listing those that there are; ERR_CHECKPOINT_MISSING where there is no such folder.
@@ -134,5 +134,8 @@ export function requireMetric(checkpoints: readonly Pick<CheckpointDescription, 
   )
 }
 
-/** Names that mean another checkpoint tomorrow come last. */
-const fleeting = (path: string): number => ['latest_best.pth', 'latest.pth'].indexOf(basename(path)) + 1
+/** How soon a name may mean another checkpoint or none: those of `best/` stay, others are rotated, the lasting names move on. */
+function fleeting(path: string): number {
+  const lasting = ['latest_best.pth', 'latest.pth'].indexOf(basename(path))
+  return lasting >= 0 ? 2 + lasting : basename(dirname(path)) === 'best' ? 0 : 1
+}

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, utimesSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { type BestOptions, defaultMode, findBestCheckpoint } from '../../src/checkpoint/index.js'
@@ -25,6 +25,8 @@ describe('findBestCheckpoint', () => {
 
   it('gives the value with the path, and of copies the name that always means this checkpoint', async () => {
     await writeCheckpointFolder(folder)
+    const later = new Date(Date.now() + 60_000) // which of the copies was written last does not matter
+    utimesSync(join(folder, 'best', 'best_model_epoch_2_phase_1.pth'), later, later)
     assert.deepEqual(await findBestCheckpoint(folder), {
       path: join(folder, 'best', 'best_model_epoch_2_phase_1.pth'),
       metric: 'val_loss',

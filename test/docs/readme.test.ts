@@ -10,10 +10,10 @@ import { needPython, python } from '../python.js'
 const run = promisify(execFile)
 const root = new URL('../../../', import.meta.url)
 
-/** The first fenced block of a language in a document, as printed. */
-function block(language: string, document = 'README.md'): string {
+/** The first (or another) fenced block of a language in a document, as printed. */
+function block(language: string, document = 'README.md', index = 0): string {
   const text = readFileSync(new URL(document, root), 'utf8')
-  const found = new RegExp('^```' + language + '\\n([\\s\\S]*?)^```', 'm').exec(text)?.[1]
+  const found = [...text.matchAll(new RegExp('^```' + language + '\\n([\\s\\S]*?)^```', 'gm'))][index]?.[1]
   assert.ok(found !== undefined, `${document} has no ${language} block`)
   return found
 }
@@ -27,6 +27,7 @@ describe('examples in the documents', () => {
     const example = readFileSync(new URL('examples/readme.mjs', root), 'utf8')
     assert.equal(block('js'), example)
     assert.ok(example.trimEnd().split('\n').length <= 30)
+    assert.equal(block('js', 'README.md', 1), readFileSync(new URL('examples/checkpoints.mjs', root), 'utf8'))
   })
 
   it('runs as printed: defines, trains, checkpoints and resumes; Python opens the best checkpoint', async function () {
@@ -36,6 +37,12 @@ describe('examples in the documents', () => {
     assert.match(stdout, /^training was interrupted .* it goes on from .*\nbest: epoch \d+ of 10, loss \d/)
     const opened = await run(python as string, ['-c', block('python')], { cwd: folder })
     assert.match(opened.stdout, /^\d+ \d+\.\d+$/m)
+    const judged = await run(process.execPath, [new URL('examples/checkpoints.mjs', root).pathname], { cwd: folder })
+    assert.match(
+      judged.stdout,
+      /^checkpoints\/best\/best_model_epoch_\d+_phase_2\.pth is valid\nepoch \d+: the best itself\n/,
+    )
+    assert.match(judged.stdout, /\nepoch \d+: \d of 4 tensors are those of the best\n/)
   })
 
   it('docs/errors.md catches what it says', async () => {

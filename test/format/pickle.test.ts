@@ -91,6 +91,17 @@ describe('format: opcodes of pickles', () => {
     })
   }
 
+  it('describes members of the enumerations in training_args.bin, and refuses those of unknown modules', () => {
+    const member = (module: string) => pickle(`c${module}\nIntervalStrategy\n`, 'U\x05steps', '\x85R')
+    const { value, findings } = read(member('transformers.trainer_utils'))
+    assert.deepEqual(value, new OpaqueObject('transformers.trainer_utils.IntervalStrategy', ['steps'], null, 'call'))
+    assert.deepEqual(
+      findings.map(({ id }) => id),
+      ['pickle.weights_only'],
+    )
+    assert.throws(() => read(member('mine')), { code: 'ERR_CHECKPOINT_UNSAFE', finding: 'pickle.unsafe_global' })
+  })
+
   it('makes one object of what the memo gives twice', () => {
     const value = valueOf('(', ']', 'q\x05', 'h\x05', 't') as unknown[]
     assert.equal(value[0], value[1])
