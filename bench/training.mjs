@@ -15,13 +15,13 @@ export function benchTraining({ python, seconds, rounds }) {
     ['cnn', 'AdamW'],
   ]) {
     for (const threads of ['1', '2']) {
-      const rounds = Array.from({ length: rounds }, () => {
+      const measured = Array.from({ length: rounds }, () => {
         const args = [model, optimizer, threads, seconds]
         const node = rate(process.execPath, [here('train-steps.mjs'), ...args])
         const reference = rate(python, [here('train_steps.py'), ...args])
         return { node, reference, ratio: node / reference }
       })
-      const of = (key) => rounds.map((round) => round[key])
+      const of = (key) => measured.map((round) => round[key])
       const ratios = of('ratio')
       console.log(
         `${model.padEnd(6)} ${optimizer.padEnd(10)} ${threads.padStart(7)} ${median(of('node')).toFixed(0).padStart(11)} ` +
