@@ -59,6 +59,8 @@ export interface WalkOptions {
 const deflate = 8
 /** Header, name, alignment field and padding: a file with more records for its size holds something else, and is given up. */
 const leastRecordBytes = 64
+/** Beyond this many the file is given up too: what describes them takes a kilobyte each. */
+const mostRecords = 500_000
 /** Most records end soon, so that the first look for the end is short. */
 const firstScanBytes = 1 << 10
 const scanBytes = 1 << 20
@@ -90,7 +92,9 @@ class Walk {
   }
 
   async next(): Promise<SalvagedRecord | null> {
-    while (this.#position < this.#source.sizeBytes && this.#count * leastRecordBytes <= this.#source.sizeBytes) {
+    const { sizeBytes } = this.#source
+    const most = Math.min(sizeBytes / leastRecordBytes, mostRecords)
+    while (this.#position < sizeBytes && this.#count <= most) {
       const claims = this.#options.directory.get(this.#position) ?? []
       const topFolder = this.#topFolder ?? topOf(claims[0]?.fullName)
       const header = await readLocalClaim(this.#source, this.#position, { topFolder })

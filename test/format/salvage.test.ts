@@ -224,6 +224,25 @@ describe('salvage of zip checkpoints', function () {
         }
     }))
 
+  it('takes little time for files that are built to look like broken archives everywhere', () =>
+    withFolder(async (folder) => {
+      const header = Buffer.from('504b0304000000000000000000000000000000000000000000000500000078', 'hex')
+      const patterns = [
+        'PK\x03\x04',
+        'PK\x07\x08',
+        'PK\x01\x02',
+        'PK\x05\x06',
+        'FB',
+        `${header.toString('latin1')}/abc`,
+      ]
+      for (const pattern of patterns) {
+        const before = performance.now()
+        const result = await salvaged(join(folder, 'x.pth'), Buffer.alloc(2 << 20, pattern, 'latin1'))
+        assert.ok(result.file.records.size <= (2 << 20) / 64 + 1)
+        assert.ok(performance.now() - before < 5000, `${JSON.stringify(pattern)} took long`)
+      }
+    }))
+
   it('reads what is left of a file of more than 4 GiB in little time and memory', function () {
     return withFolder(async (folder) => {
       const path = join(folder, 'big.pth')
