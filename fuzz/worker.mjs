@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import * as checkpoints from '../dist/src/checkpoint/index.js'
 import * as format from '../dist/src/format/index.js'
 import { contentsOf } from '../dist/test/format/contents.js'
+import { peakMemoryKib } from '../dist/test/peak-memory.js'
 
 const [, , scratch] = process.argv
 
@@ -49,7 +50,7 @@ async function recover(path) {
 }
 
 async function attempt(operation, path, original) {
-  const [cpuBefore, started, rssBefore] = [process.cpuUsage(), performance.now(), process.resourceUsage().maxRSS]
+  const [cpuBefore, started, rssBefore] = [process.cpuUsage(), performance.now(), peakMemoryKib()]
   let outcome
   try {
     outcome = { value: await operation(path, original) }
@@ -57,7 +58,7 @@ async function attempt(operation, path, original) {
     outcome = { error }
   }
   const { user, system } = process.cpuUsage(cpuBefore)
-  const grewMb = (process.resourceUsage().maxRSS - rssBefore) / 1024
+  const grewMb = (peakMemoryKib() - rssBefore) / 1024
   return { ...outcome, cpuMs: (user + system) / 1000, ms: performance.now() - started, grewMb }
 }
 

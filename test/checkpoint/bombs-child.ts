@@ -11,6 +11,7 @@ import {
   readMetadata,
 } from '../../src/checkpoint/index.js'
 import { readTorchFile, TorchkeepError, verifyStorages } from '../../src/format/index.js'
+import { peakMemoryKib } from '../peak-memory.js'
 import { bombs } from './bombs.js'
 
 const folder = process.argv[2] ?? ''
@@ -36,14 +37,14 @@ export interface Cost {
 }
 
 async function cost(bomb: string, look: string, run: () => Promise<unknown>): Promise<Cost> {
-  const [cpu, peak] = [process.cpuUsage(), process.resourceUsage().maxRSS]
+  const [cpu, peak] = [process.cpuUsage(), peakMemoryKib()]
   const outcome = await run().then(
     () => 'fine',
     (error: unknown) =>
       error instanceof TorchkeepError ? (error.finding ?? error.code) : String((error as Error).stack),
   )
   const { user, system } = process.cpuUsage(cpu)
-  return { bomb, look, outcome, cpuMs: (user + system) / 1000, grewMb: (process.resourceUsage().maxRSS - peak) / 1024 }
+  return { bomb, look, outcome, cpuMs: (user + system) / 1000, grewMb: (peakMemoryKib() - peak) / 1024 }
 }
 
 const [bomb, make] = bombs()[Number(process.argv[3])] ?? ['none', () => Buffer.alloc(0)]

@@ -166,7 +166,7 @@ describe('trainer errors', function () {
     await first.trainer.train(first.trainLoader, first.valLoader)
     const other = new ProgressiveTrainer(
       linear(),
-      null,
+      { width: 4 },
       { ...trainingConfig, phases: trainingConfig.phases.map((phase) => ({ ...phase, freeze: [] })) },
       { checkpointDir: folder },
     )
