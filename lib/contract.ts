@@ -197,6 +197,8 @@ export interface SessionSpec {
   device: string
   /** Threads of the session's own thread; 0 takes LibTorch's default. */
   threads: number
+  /** `torch.autocast` of this dtype around the three graphs, in training and evaluation; null: none. */
+  autocast?: 'bfloat16' | null
 }
 
 /** Where the batches of a chunk come from: rows of whole tensors by index, or ready batches. */
@@ -213,19 +215,40 @@ export type BatchSource =
 export type RunOptions = BatchSource & {
   /** How many leading tensors of a batch are model inputs; the rest go to the loss. */
   inputs: number
-  /** The chunk ends after the first step past this time. */
+  /** The chunk ends after the first batch past this time. */
   maxDurationMs: number
+  /**
+   * Batches of one optimizer step: their losses are divided by it before `backward()`, as in Python's idiom. The gradients of an unfinished step stay until the next run. A
+   * shorter last group of an epoch is run by itself, with its own number here. Default 1.
+   */
+  accumulate?: number
+  /** Batches of the first step that earlier runs have done already. Default 0: gradients that are there are dropped. */
+  accumulated?: number
+  /** `torch.nn.utils.clip_grad_norm_` with the 2-norm, then `clip_grad_value_`, before each step; null (the default): none. */
+  clipGradNorm?: number | null
+  clipGradValue?: number | null
+  /** What to do with a loss or gradients that are NaN or infinite: end the run (the default) or pass over the batch, or the step whose gradients they are. */
+  onNonFinite?: 'stop' | 'skip'
 }
 
 export interface RunResult {
+  /** Batches done, those passed over included. */
+  batches: number
+  /** Optimizer steps made. */
   steps: number
   samples: number
-  /** One loss a step. */
+  /** One loss a batch, as the loss graph gives it (not divided). */
   losses: Float64Array
+  /** The norm of all gradients before clipping, one a step; empty without `clipGradNorm`. */
+  gradNorms: Float64Array
+  /** Batches of the unfinished step whose gradients are kept. */
+  accumulated: number
+  /** What was passed over, in order: a batch of this run (index from 0), and the first parameter whose gradient is not finite, or null where it is the loss. */
+  skipped: readonly { batch: number; parameter: string | null }[]
   /**
    * `end`: all batches done; `time`: the time was up; `paused`: `pause()` was called; `stopped`: `dispose` or `shutdown`;
-   * `non_finite`: the loss of the batch after the last counted step was NaN or infinite and no parameter was updated with it (its loss is the last entry of
-   * `losses`); buffers that the forward pass changes, such as running statistics, and the generator have moved on.
+   * `non_finite`: the loss or a gradient of the batch after the last counted one was NaN or infinite and no parameter was updated with it (its loss is the last entry of
+   * `losses`, what it was the last of `skipped`); buffers that the forward pass changes, such as running statistics, and the generator have moved on.
    */
   reason: 'end' | 'time' | 'paused' | 'stopped' | 'non_finite'
 }
@@ -249,7 +272,11 @@ export interface NativeSession {
   setParamGroups(options: { groups: readonly ParamGroup[] }): void
   /** State by parameter name, handles to the live tensors (`step` a float32 scalar). Parameters without state are absent. */
   optimizerState(): Record<string, Record<string, TensorHandle>>
-  /** Ends the running chunk after the current step. */
+  /** Gradients of an unfinished step by parameter name: handles to the live tensors. */
+  gradients(): Record<string, TensorHandle>
+  /** Puts such gradients (copied) in place of those that are there, to go on with a step that a checkpoint was made in. */
+  setGradients(options: { gradients: Readonly<Record<string, TensorHandle>> }): void
+  /** Ends the running chunk after the current batch. */
   pause(): void
   /** Ends the running chunk between two graph nodes, joins the thread, drops the tensors. Idempotent. */
   dispose(): void

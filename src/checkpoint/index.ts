@@ -10,7 +10,7 @@ export {
   type Checkpoint,
   type DataPosition,
   type Dict,
-  type EpochMetrics,
+  type TrainingMetrics,
   type Metadata,
   type ModelGraph,
   type PhaseState,
@@ -19,13 +19,7 @@ export {
 } from './schema.js'
 export { listCheckpoints, type ListedCheckpoint, type ListOptions } from './listing.js'
 export { publish, publishCopy } from './store.js'
-export {
-  type MetricName,
-  type OptimizerConfig,
-  type Phase,
-  type SchedulerConfig,
-  type TrainingConfig,
-} from './training-config.js'
+export { type OptimizerConfig, type Phase, type SchedulerConfig, type TrainingConfig } from './training-config.js'
 export * as retention from './retention.js'
 export type { KeepBest, RetentionChoice, RetentionFile, RetentionPolicy, RetentionRule } from './retention.js'
 export { describeCheckpoint, type CheckpointDescription, type DescribeOptions } from './describe.js'

@@ -32,7 +32,7 @@ export const checkpointVersion = '3.0'
 export type Dict = ReadonlyMap<unknown, unknown>
 
 /** One epoch of the history. */
-export interface EpochMetrics {
+export interface TrainingMetrics {
   /** Of the whole run, from 1. */
   epoch: number
   /** From 1. */
@@ -47,6 +47,18 @@ export interface EpochMetrics {
   learningRate: number
   /** Seconds, validation included. */
   trainingTime: number
+  /** Optimizer steps of the whole run at the end of the epoch; absent in files of Torchkeep 0.1 and of others, as are the following. */
+  step?: number
+  /** Training samples a second, without validation. */
+  samplesPerSecond?: number
+  /** Resident memory of the process at the end of the epoch, in MB of 10^6 bytes (`memory_usage`). */
+  memoryUsageMb?: number
+  /** Batches passed over because their loss or gradients were not finite. */
+  skippedBatches?: number
+  /** Rates of all groups during the epoch, where there are several. */
+  learningRates?: readonly number[]
+  /** Why the phase ended with this epoch, where it was not its limit of epochs or steps. */
+  stopReason?: string
 }
 
 /** The best epoch so far by the monitored value. */
@@ -74,7 +86,15 @@ export interface TrainingState {
   best: Best | null
   /** Seconds. */
   totalTrainingTime: number
-  metricsHistory: readonly EpochMetrics[]
+  metricsHistory: readonly TrainingMetrics[]
+  /** Optimizer steps of the current phase; absent in files of Torchkeep 0.1, as are the following. */
+  phaseStepsDone?: number
+  /** The best epoch of the current phase, by the monitor of its early stopping or else of the run. */
+  phaseBest?: Best | null
+  /** Why the current phase has ended: `epochs`, `steps` or a reason of early stopping; null while it goes on. */
+  phaseStopReason?: string | null
+  /** Checks without improvement, as the older system's tools show it. */
+  patienceCounter?: number
 }
 
 /** Where inside an epoch the run stands. The order of the epoch's samples is drawn again from the state that the generator had when the epoch began. */
@@ -94,6 +114,10 @@ export interface DataPosition<Tensor> {
   samplesDone: number
   /** Seconds spent in this epoch. */
   epochTime: number
+  /** Batches passed over in this epoch because their loss or gradients were not finite; absent in files of Torchkeep 0.1, as is the next. */
+  skippedBatches?: number
+  /** What an iterable gave as its `state()` after the last batch; null for a loader. */
+  sourceState?: Plain
 }
 
 export interface RngState<Tensor> {
@@ -114,6 +138,8 @@ export interface PhaseState {
   groups: readonly (readonly string[])[]
   /** Names of the modules recorded in evaluation mode although the phase trains: batch norms that stand still. */
   modulesInEval: readonly string[]
+  /** Optimizer state, under Python's keys by parameter name, of parameters that stand still in a phase with `keepOptimizer`: a later phase goes on with it. */
+  keptOptimizerState?: Dict
 }
 
 /** The model's recorded graphs, each the JSON text of `models/model.json` of a `.pt2`. */
@@ -155,10 +181,12 @@ export interface Checkpoint<Tensor = unknown> {
   schedulerState: Dict | null
   trainingConfig: TrainingConfig
   rngState: RngState<Tensor>
-  /** Of a monitor that stops a phase early; null without one. */
+  /** `EarlyStopping.stateDict()` of the current phase; null without one. */
   earlyStopping: Plain
   /** Null between epochs. */
   dataPosition: DataPosition<Tensor> | null
+  /** Gradients by parameter name, only inside an accumulation: already divided by the number of its batches. */
+  accumulatedGrads?: Dict
   phaseState: PhaseState
   modelGraph: ModelGraph | null
   metadata: Metadata
@@ -191,7 +219,11 @@ const checkpointField = record<Checkpoint>({
       bestValLoss: ['best_val_loss', float()],
       best: ['best', nullable(bestField)],
       totalTrainingTime: ['total_training_time', float()],
-      metricsHistory: ['metrics_history', list(epochMetricsField())],
+      metricsHistory: ['metrics_history', list(trainingMetricsField())],
+      phaseStepsDone: ['phase_steps_done', integer(0), 'optional'],
+      phaseBest: ['phase_best', nullable(bestField), 'optional'],
+      phaseStopReason: ['phase_stop_reason', nullable(text), 'optional'],
+      patienceCounter: ['patience_counter', integer(0), 'optional'],
     }),
   ],
   config: ['config', plain],
@@ -225,9 +257,12 @@ const checkpointField = record<Checkpoint>({
         lossSum: ['loss_sum', float()],
         samplesDone: ['samples_done', integer(0)],
         epochTime: ['epoch_time', float()],
+        skippedBatches: ['skipped_batches', integer(0), 'optional'],
+        sourceState: ['source_state', plain, 'optional'],
       }),
     ),
   ],
+  accumulatedGrads: ['accumulated_grads', dict, 'optional'],
   phaseState: [
     'phase_state',
     record<PhaseState>({
@@ -235,6 +270,7 @@ const checkpointField = record<Checkpoint>({
       frozen: ['frozen', names],
       groups: ['groups', list(names)],
       modulesInEval: ['modules_in_eval', names],
+      keptOptimizerState: ['kept_optimizer_state', dict, 'optional'],
     }),
   ],
   modelGraph: ['model_graph', nullable(record<ModelGraph>({ train: ['train', text], eval: ['eval', text] }))],
@@ -254,14 +290,20 @@ const checkpointField = record<Checkpoint>({
 })
 
 /** One row of `metrics_history`: the metrics lie beside the other keys, as in the older system. */
-function epochMetricsField(): Field<EpochMetrics> {
-  const fixed = record<Omit<EpochMetrics, 'valMetrics'>>({
+function trainingMetricsField(): Field<TrainingMetrics> {
+  const fixed = record<Omit<TrainingMetrics, 'valMetrics'>>({
     epoch: ['epoch', integer(1)],
     phase: ['phase', integer(1)],
     trainLoss: ['train_loss', float()],
     valLoss: ['val_loss', nullable(float())],
     learningRate: ['learning_rate', float()],
     trainingTime: ['training_time', float()],
+    step: ['step', integer(0), 'optional'],
+    samplesPerSecond: ['samples_per_second', float(), 'optional'],
+    memoryUsageMb: ['memory_usage', float(), 'optional'],
+    skippedBatches: ['skipped_batches', integer(0), 'optional'],
+    learningRates: ['learning_rates', list(float()), 'optional'],
+    stopReason: ['stop_reason', text, 'optional'],
   })
   const number = float()
   return {

@@ -1,9 +1,9 @@
 /** What can be known of data, model and loss before the first step is checked here, so that no run fails an hour later. */
 import { type Module, Tensor } from '../../lib/index.js'
-import type { MetricName, TrainingConfig } from '../checkpoint/training-config.js'
+import type { TrainingConfig } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
 import type { BatchFeed } from './feed.js'
-import { checkMetrics } from './metrics.js'
+import { checkMetrics, type MetricName } from './metrics.js'
 import type { PhaseNames } from './patterns.js'
 import { exampleLoss, exampleOutputs, type LossFunction, tryRecording } from './recording.js'
 

@@ -1,5 +1,5 @@
 /** What a trainer tells while it runs. Handlers run on the JavaScript thread between two chunks of steps. */
-import type { EpochMetrics } from '../checkpoint/schema.js'
+import type { TrainingMetrics } from '../checkpoint/schema.js'
 import type { PhaseNames } from './patterns.js'
 
 /** A phase begins, or goes on after a resume. */
@@ -35,11 +35,33 @@ export interface StepEvent {
 }
 
 /** An epoch is done and validated. */
-export interface EpochEvent extends EpochMetrics {
+export interface EpochEvent extends TrainingMetrics {
   phaseName: string
   /** Epochs of the whole run. */
   epochs: number
   isBest: boolean
+}
+
+/** A phase or the whole run has ended. */
+export interface StopEvent {
+  of: 'phase' | 'run'
+  /** Of a phase `epochs`, `steps` or the reason of its early stopping; of a run `finished`, `aborted` or the code of the error that ended it. */
+  reason: string
+  /** For people: what stopped it, with the figures. */
+  message: string
+  phase: number
+  phaseName: string
+  epoch: number
+  step: number
+  /** The epoch whose weights the model holds again; null where none were put back. */
+  restoredEpoch: number | null
+}
+
+/** Something that does not end the run but that its owner should know: a handler of an event threw, another thread count than the checkpoint's, batches passed over. */
+export interface WarningEvent {
+  /** For programs: `handler`, `threads`, `skipped`, `old_checkpoint`... */
+  id: string
+  message: string
 }
 
 /** A checkpoint is durable under all of its names. */
@@ -60,4 +82,7 @@ export interface TrainerEvents {
   step: [StepEvent]
   epoch: [EpochEvent]
   checkpoint: [CheckpointEvent]
+  stop: [StopEvent]
+  /** Without a listener, warnings go to `process.emitWarning`. */
+  warning: [WarningEvent]
 }

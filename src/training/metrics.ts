@@ -1,6 +1,8 @@
 /** Metrics of a validation, computed in double precision over all of its samples. */
 import { TorchkeepError } from '../format/errors.js'
-import type { MetricName } from '../checkpoint/training-config.js'
+
+/** Names of the metrics of a validation, besides `loss`. */
+export type MetricName = 'accuracy' | 'mse' | 'rmse'
 
 /** Values of a tensor in C order with their sizes. */
 export interface Values {

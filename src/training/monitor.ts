@@ -1,6 +1,6 @@
 /** What "best" means in a run. */
 import { TorchkeepError } from '../format/errors.js'
-import type { Best, EpochMetrics } from '../checkpoint/schema.js'
+import type { Best, TrainingMetrics } from '../checkpoint/schema.js'
 import type { TrainingConfig } from '../checkpoint/training-config.js'
 
 /** The monitored value and its direction. */
@@ -30,14 +30,14 @@ export function resolveMonitor(config: TrainingConfig, validates: boolean): Moni
 }
 
 /** The new best, or null where this epoch is none: NaN and infinities never are, and a tie keeps the earlier epoch. */
-export function improvement(monitor: Monitor, best: Best | null, metrics: EpochMetrics): Best | null {
+export function improvement(monitor: Monitor, best: Best | null, metrics: TrainingMetrics): Best | null {
   const score = monitoredValue(monitor.name, metrics)
   if (!Number.isFinite(score)) return null
   if (best !== null && !(monitor.mode === 'min' ? score < best.score : score > best.score)) return null
   return { monitor: monitor.name, mode: monitor.mode, score, epoch: metrics.epoch, phase: metrics.phase }
 }
 
-function monitoredValue(name: string, metrics: EpochMetrics): number {
+function monitoredValue(name: string, metrics: TrainingMetrics): number {
   if (name === 'train_loss') return metrics.trainLoss
   if (name === 'val_loss') return metrics.valLoss ?? NaN
   return metrics.valMetrics[name.slice('val_'.length)] ?? NaN

@@ -1,13 +1,11 @@
 /** Everything that lives as long as one phase: the recorded graphs, the optimizer, the scheduler, the native session. */
 import { lrScheduler, type Module, nn, optim, type Parameter, Session, type Tensor } from '../../lib/index.js'
 import type { Dict, ModelGraph, PhaseState } from '../checkpoint/schema.js'
-import type { OptimizerConfig, Phase, SchedulerConfig, TrainingConfig } from '../checkpoint/training-config.js'
+import type { OptimizerConfig, SchedulerConfig, TrainingConfig } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
+import type { PhaseConfig } from './phase-config.js'
 import type { PhaseNames } from './patterns.js'
 import { type BatchSizes, type LossFunction, recordGraphs } from './recording.js'
-
-/** The optimizer of phases that name none, where the run names none either. */
-export const defaultOptimizer: OptimizerConfig = { name: 'AdamW' }
 
 /** The optimizers by PyTorch's names. */
 const optimizers = { SGD: optim.SGD, Adam: optim.Adam, AdamW: optim.AdamW }
@@ -32,7 +30,7 @@ export interface RestoredPhase {
 
 export class PhaseSession {
   private constructor(
-    readonly config: Phase,
+    readonly config: PhaseConfig,
     readonly names: PhaseNames,
     readonly optimizer: optim.Optimizer,
     readonly scheduler: lrScheduler.StepLR | null,
@@ -44,9 +42,8 @@ export class PhaseSession {
   /** Records the model on an example batch, in the modes that the phase wants, and makes its session. Draws no random number. */
   static async open(options: {
     model: Module
-    config: Phase
+    config: PhaseConfig
     names: PhaseNames
-    defaultOptimizer: OptimizerConfig
     loss: LossFunction
     /** Inputs, then the target. */
     example: readonly Tensor[]
@@ -61,9 +58,8 @@ export class PhaseSession {
     const optimizer = makeOptimizer(
       names.trained.map((name) => parameters.get(name) as Parameter),
       config,
-      options.defaultOptimizer,
     )
-    const scheduler = config.scheduler === undefined ? null : makeScheduler(optimizer, config.scheduler)
+    const scheduler = config.scheduler === null ? null : makeScheduler(optimizer, config.scheduler)
     if (restored !== null) restore(optimizer, scheduler, restored)
     const graphs = recordGraphs(model, names.modulesInEval, options.loss, options.example, options.batchSizes)
     const session = await Session.create({ module: model, ...graphs, optimizer, threads: options.threads })
@@ -118,12 +114,8 @@ export class PhaseSession {
  *
  * @throws TorchkeepError `ERR_INVALID_ARGUMENT` for an option that is out of range or that the optimizer does not have.
  */
-export function makeOptimizer(
-  parameters: Parameter[],
-  phase: Phase,
-  defaultOptimizer: OptimizerConfig,
-): optim.Optimizer {
-  const { name, ...options } = phase.optimizer ?? defaultOptimizer
+export function makeOptimizer(parameters: Parameter[], phase: PhaseConfig): optim.Optimizer {
+  const { name, ...options } = phase.optimizer
   const foreign = Object.keys(options).find((option) => !optionsOf[name].includes(option))
   if (foreign !== undefined)
     throw new TorchkeepError(

@@ -1,5 +1,5 @@
 /** Where a run stands, apart from the tensors. */
-import type { Best, Checkpoint, DataPosition, EpochMetrics, TrainingState } from '../checkpoint/schema.js'
+import type { Best, Checkpoint, DataPosition, TrainingMetrics, TrainingState } from '../checkpoint/schema.js'
 import type { Monitor } from './monitor.js'
 import type { Tensor } from '../../lib/index.js'
 
@@ -22,7 +22,7 @@ export class RunState {
   best: Best | null = null
   /** Seconds in finished epochs. */
   totalTrainingTime = 0
-  history: EpochMetrics[] = []
+  history: TrainingMetrics[] = []
   /** Null between epochs. */
   position: EpochPosition | null = null
 
@@ -58,7 +58,7 @@ export class RunState {
   }
 
   /** Books a finished epoch. */
-  recordEpoch(metrics: EpochMetrics, best: Best | null): void {
+  recordEpoch(metrics: TrainingMetrics, best: Best | null): void {
     this.leaveEpoch()
     this.epochsDone++
     this.phaseEpochsDone++

@@ -3,17 +3,19 @@ import { EventEmitter } from 'node:events'
 import { type DataLoader, Module } from '../../lib/index.js'
 import { Place, plain, type Plain } from '../checkpoint/fields.js'
 import { latestBestPath } from '../checkpoint/layout.js'
-import type { Best, EpochMetrics } from '../checkpoint/schema.js'
+import type { Best, TrainingMetrics } from '../checkpoint/schema.js'
 import { type TrainingConfig, trainingConfigField } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
 import { checkFeed, checkLastBatch } from './data-check.js'
 import type { TrainerEvents } from './events.js'
 import { BatchFeed } from './feed.js'
+import type { MetricName } from './metrics.js'
 import { ModelCheckpoint, type ModelCheckpointOptions } from './model-checkpoint.js'
 import { resolveMonitor } from './monitor.js'
 import { type ModelNames, namesOfPhase } from './patterns.js'
+import { settlePhase } from './phase-config.js'
 import { checkTrainOptions, checkTrainerOptions } from './options.js'
-import { defaultOptimizer, lossFunction, makeOptimizer } from './phase-session.js'
+import { lossFunction, makeOptimizer } from './phase-session.js'
 import type { LossFunction } from './recording.js'
 import { readCheckpoint } from './resume.js'
 import { TrainingRun } from './training-run.js'
@@ -51,7 +53,7 @@ export interface TrainingSummary {
   /** Null where no epoch had a finite score. */
   best: Best | null
   finalPhase: number
-  metricsHistory: readonly EpochMetrics[]
+  metricsHistory: readonly TrainingMetrics[]
   /** The best checkpoint, or null where none was saved. */
   bestCheckpointPath: string | null
   latestCheckpointPath: string
@@ -105,7 +107,7 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
     }
     for (const phase of trainingConfig.phases) {
       namesOfPhase(phase, this.#names)
-      makeOptimizer(model.parameters(), phase, trainingConfig.optimizer ?? defaultOptimizer)
+      makeOptimizer(model.parameters(), settlePhase(trainingConfig, phase))
     }
   }
 
@@ -148,7 +150,13 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
     const phaseNames = trainingConfig.phases.map((phase) => namesOfPhase(phase, this.#names))
     checkFeed(this.#model, trainingConfig.loss, this.#loss, [], training)
     if (validation !== null)
-      checkFeed(this.#model, trainingConfig.loss, this.#loss, trainingConfig.metrics ?? [], validation)
+      checkFeed(
+        this.#model,
+        trainingConfig.loss,
+        this.#loss,
+        (trainingConfig.metrics ?? []) as MetricName[],
+        validation,
+      )
     checkLastBatch(this.#model, phaseNames, training)
     const checkpoints = new ModelCheckpoint(this.#options.checkpointDir ?? 'checkpoints', this.#options.checkpoint)
     const run = new TrainingRun({
@@ -159,6 +167,7 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
       monitor,
       training,
       validation,
+      phases: trainingConfig.phases.map((phase) => settlePhase(trainingConfig, phase)),
       phaseNames,
       checkpoints,
       signal: options.signal ?? null,

@@ -1,16 +1,17 @@
 /** One call of `ProgressiveTrainer.train`: phases, epochs, chunks of steps, validation, checkpoints. */
 import { getRngState, type Module, scope, setRngState, type Tensor } from '../../lib/index.js'
 import type { Plain } from '../checkpoint/fields.js'
-import type { EpochMetrics } from '../checkpoint/schema.js'
-import type { MetricName, Phase, TrainingConfig } from '../checkpoint/training-config.js'
+import type { TrainingMetrics } from '../checkpoint/schema.js'
+import type { TrainingConfig } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
 import type { TrainerEvents } from './events.js'
 import type { BatchFeed } from './feed.js'
-import { computeMetrics } from './metrics.js'
+import { computeMetrics, type MetricName } from './metrics.js'
 import type { ModelCheckpoint } from './model-checkpoint.js'
 import { improvement, type Monitor } from './monitor.js'
+import type { PhaseConfig } from './phase-config.js'
 import type { PhaseNames } from './patterns.js'
-import { defaultOptimizer, PhaseSession } from './phase-session.js'
+import { PhaseSession } from './phase-session.js'
 import type { LossFunction } from './recording.js'
 import { takePicture } from './picture.js'
 import { beginEpoch, release, type Restored, restoredPhase, restorePosition, restoreWeights } from './resume.js'
@@ -25,7 +26,8 @@ export interface RunParts {
   monitor: Monitor
   training: BatchFeed
   validation: BatchFeed | null
-  /** One entry a phase. */
+  /** One entry a phase, as are the next. */
+  phases: readonly PhaseConfig[]
   phaseNames: readonly PhaseNames[]
   checkpoints: ModelCheckpoint
   signal: AbortSignal | null
@@ -52,7 +54,7 @@ export class TrainingRun {
 
   constructor(parts: RunParts) {
     this.#parts = parts
-    this.#totalEpochs = parts.trainingConfig.phases.reduce((sum, phase) => sum + phase.epochs, 0)
+    this.#totalEpochs = parts.phases.reduce((sum, phase) => sum + phase.epochs, 0)
   }
 
   get state(): RunState {
@@ -71,11 +73,11 @@ export class TrainingRun {
 
   /** Runs all phases that are left. */
   async run(): Promise<void> {
-    const { phases } = this.#parts.trainingConfig
+    const { phases } = this.#parts
     const state = this.#state
     try {
       for (;;) {
-        const phase = phases[state.phase - 1] as Phase
+        const phase = phases[state.phase - 1] as PhaseConfig
         if (state.phaseEpochsDone < phase.epochs) await this.#runPhase(phase)
         this.#forgetRestored()
         if (state.phase === phases.length) return
@@ -92,7 +94,7 @@ export class TrainingRun {
     this.#restored = null
   }
 
-  async #runPhase(config: Phase): Promise<void> {
+  async #runPhase(config: PhaseConfig): Promise<void> {
     const phase = await this.#openPhase(config)
     try {
       while (this.#state.phaseEpochsDone < config.epochs) {
@@ -105,7 +107,7 @@ export class TrainingRun {
     }
   }
 
-  async #openPhase(config: Phase): Promise<PhaseSession> {
+  async #openPhase(config: PhaseConfig): Promise<PhaseSession> {
     const { model, loss, training, validation, phaseNames, threads, trainingConfig, emit } = this.#parts
     const names = phaseNames[this.#state.phase - 1] as PhaseNames
     const example = training.example(training.rowsOfBatch(0))
@@ -115,7 +117,6 @@ export class TrainingRun {
       names,
       loss,
       threads,
-      defaultOptimizer: trainingConfig.optimizer ?? defaultOptimizer,
       example,
       batchSizes: { training: training.batchSizes, validation: validation?.batchSizes ?? [] },
       restored: this.#restored === null ? null : restoredPhase(this.#restored, names),
@@ -193,7 +194,7 @@ export class TrainingRun {
     }
     states.default.dispose()
     states.own?.dispose()
-    const names = trainingConfig.metrics ?? []
+    const names = (trainingConfig.metrics ?? []) as MetricName[]
     const metrics =
       names.length === 0 ? {} : measure(names, result.outputs[0] as Tensor, validation.targetsInOrder(order))
     for (const output of result.outputs) output.dispose()
@@ -204,7 +205,7 @@ export class TrainingRun {
     const { checkpoints, emit, monitor, trainingConfig } = this.#parts
     const state = this.#state
     const { lossSum, samplesDone, epochTime } = state.position as EpochPosition
-    const metrics: EpochMetrics = {
+    const metrics: TrainingMetrics = {
       epoch: state.epoch,
       phase: state.phase,
       trainLoss: lossSum / samplesDone,

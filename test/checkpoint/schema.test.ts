@@ -194,12 +194,16 @@ describe('checkpoint schema', () => {
     const cases: [unknown, RegExp][] = [
       [{ loss: 'mse' }, /^trainingConfig\.phases should be an array, but is missing/],
       [
-        { loss: 'l1', phases: [phase] },
-        /^trainingConfig\.loss should be one of 'mse', 'cross_entropy', 'custom', but is "l1"/,
+        { loss: 'l3', phases: [phase] },
+        /^trainingConfig\.loss should be one of 'mse', 'l1', 'cross_entropy', 'bce_with_logits', 'custom', but is "l3"/,
       ],
       [
         { loss: 'mse', phases: [phase, { ...phase, epochs: 0 }] },
         /^trainingConfig\.phases\[1\]\.epochs should be an integer of at least 1, but is number 0/,
+      ],
+      [
+        { loss: 'mse', phases: [phase, { ...phase, steps: 5 }] },
+        /^trainingConfig\.phases\[1\] should have either epochs or steps, but has both/,
       ],
       [
         { loss: 'mse', phases: [{ ...phase, lr: NaN }] },

@@ -1,6 +1,6 @@
 /** Metrics and what counts as best. */
 import assert from 'node:assert/strict'
-import type { Best, EpochMetrics } from '../../src/checkpoint/schema.js'
+import type { Best, TrainingMetrics } from '../../src/checkpoint/schema.js'
 import { checkMetrics, computeMetrics } from '../../src/training/metrics.js'
 import { improvement, resolveMonitor } from '../../src/training/monitor.js'
 
@@ -8,7 +8,7 @@ const values = (shape: number[], ...data: number[]): { shape: number[]; data: Fl
   shape,
   data: Float64Array.from(data),
 })
-const epoch = (number: number, valLoss: number | null, valMetrics = {}): EpochMetrics => ({
+const epoch = (number: number, valLoss: number | null, valMetrics = {}): TrainingMetrics => ({
   epoch: number,
   phase: 1,
   trainLoss: 0.5,
