@@ -211,7 +211,7 @@ describe('checkpoint schema', () => {
       ],
       [
         { loss: 'mse', phases: [{ ...phase, learningRate: 1 }] },
-        /^trainingConfig\.phases\[0\]\.learningRate is not known here \(known: name, epochs, lr/,
+        /^trainingConfig\.phases\[0\]\.learningRate is not known here \(known: name, epochs, steps, lr/,
       ],
     ]
     for (const [value, message] of cases)
