@@ -2,7 +2,7 @@
 import { basename, resolve } from 'node:path'
 import type { RunHistory } from '../checkpoint/history.js'
 import { type Chart, chartLines } from './chart.js'
-import { csvText } from './csv.js'
+import { csvText } from '../format/csv.js'
 import { plural, printable } from './text.js'
 
 /** Names of runs for legends: the last part of the path, or the whole path where two would be the same. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type Chart, chartLines } from '../../src/command-line/chart.js'
-import { csvText } from '../../src/command-line/csv.js'
+import { csvText } from '../../src/format/csv.js'
 
 describe('charts', () => {
   const curve = (label: string, ...values: number[]) => ({
