@@ -27,7 +27,7 @@ export interface NormalizedCheckpoint {
  * @param keepFloats whether an integral numpy float becomes a `PyFloat`, as a `float` does with `readTorchFile`'s option of that name. False unless told.
  */
 export function normalizeCheckpoint(
-  file: Pick<TorchFile, 'container' | 'value'>,
+  file: Pick<TorchFile, 'container' | 'value'> & Partial<Pick<TorchFile, 'globals'>>,
   { keepFloats = false }: { keepFloats?: boolean } = {},
 ): NormalizedCheckpoint {
   const kind = kindOf(file)
@@ -35,7 +35,8 @@ export function normalizeCheckpoint(
   const layout = layoutOf(kind, value)
   const version = versionOf(value)
   const applied: string[] = []
-  const withNumpy = [...value].filter(([, item]) => holdsNumpy(item)).map(([key]) => key)
+  const mayHoldNumpy = file.globals?.some((name) => name.startsWith('numpy')) ?? true // looking through every value takes its time
+  const withNumpy = !mayHoldNumpy ? [] : [...value].filter(([, item]) => holdsNumpy(item)).map(([key]) => key)
   if (withNumpy.length > 0) {
     value = new Map(
       [...value].map(([key, item]) => [key, withNumpy.includes(key) ? unwrapNumpy(item, keepFloats) : item]),

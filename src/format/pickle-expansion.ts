@@ -38,6 +38,10 @@ export function expandsBeyond(root: unknown, most: number): boolean {
   return false
 }
 
+/** Whether a value from a pickle holds others, so that naming it again repeats them. */
+export const isContainer = (value: unknown): boolean =>
+  Array.isArray(value) || value instanceof Map || value instanceof Set || value instanceof OpaqueObject
+
 /** What a container holds; undefined for all that is none. */
 function partsOf(value: unknown): Iterable<unknown> | undefined {
   if (typeof value !== 'object' || value === null) return undefined

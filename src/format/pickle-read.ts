@@ -4,7 +4,7 @@
  */
 import { TorchkeepError, type ErrorCode } from './errors.js'
 import type { FormatFindingId } from './findings.js'
-import { expandsBeyond, mostParts } from './pickle-expansion.js'
+import { expandsBeyond, isContainer, mostParts } from './pickle-expansion.js'
 import { opcodeNames, type OpcodeName } from './opcodes.js'
 import { equalKey, isHashable, TupleKeys } from './python-keys.js'
 import { fetchedMemoEntries } from './pickle-scan.js'
@@ -59,7 +59,7 @@ const objectsSlackBytes = 24 << 20
 /** Largest int as a key: comparing larger ones takes time. */
 const maxKey = 1n << 1024n
 
-/** With so few objects fetched from the memo, or taken twice, nothing can multiply. */
+/** With so few containers fetched from the memo, or taken twice, nothing can multiply. */
 const fewFetched = 16
 
 /** What the error codes of findings are, where it is not ERR_CHECKPOINT_CORRUPT. */
@@ -97,7 +97,7 @@ export class PickleReader {
   readonly #memo: unknown[] = []
   readonly #fetchedEntries: Uint8Array
   #memoSize = 0
-  #objectsFetched = 0
+  #containersFetched = 0
   readonly #tupleKeys = new WeakMap<object, TupleKeys>()
   #floor = 0
   #opcodeAt = 0
@@ -133,7 +133,7 @@ export class PickleReader {
     if (options.moreFollows !== true && this.position !== bytes.length)
       this.fail(`${bytes.length - this.position} bytes follow STOP`)
     const value = this.pop()
-    if (this.#objectsFetched > fewFetched && expandsBeyond(value, mostParts(bytes.length)))
+    if (this.#containersFetched > fewFetched && expandsBeyond(value, mostParts(bytes.length)))
       this.fail('the value has far more parts than the pickle, shared ones counted at each place', 'pickle.limit')
     return value
   }
@@ -146,7 +146,10 @@ export class PickleReader {
 
   /** Names of the opcodes that occurred. */
   get usedOpcodes(): OpcodeName[] {
-    return [...opcodeNames].flatMap(([code, name]) => (this.#usedOpcodes[code] === 1 ? [name] : []))
+    const names: OpcodeName[] = []
+    for (let code = 0; code < 256; code++)
+      if (this.#usedOpcodes[code] === 1) names.push(opcodeNames.get(code) as OpcodeName)
+    return names
   }
 
   /** Raises an error that names the pickle and the opcode's place; `subject` is the global, storage or tensor at fault. */
@@ -188,7 +191,7 @@ export class PickleReader {
 
   /** DUP: the top once more. */
   duplicate(): void {
-    this.#objectsFetched++
+    this.#containersFetched++
     this.push(this.top())
   }
 
@@ -228,7 +231,7 @@ export class PickleReader {
   memoGet(index: number): void {
     const value = this.#memo[index]
     if (value === undefined) this.fail(`the memo has no entry ${index}`)
-    if (typeof value === 'object') this.#objectsFetched++
+    if (isContainer(value)) this.#containersFetched++
     this.#stack[this.#size++] = value
   }
 
