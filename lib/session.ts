@@ -3,7 +3,13 @@
  * between chunks.
  */
 import { TorchkeepError } from '../src/format/errors.js'
-import type { BatchSource as NativeBatchSource, NativeSession, RunResult, TensorHandle } from './contract.js'
+import type {
+  BatchSource as NativeBatchSource,
+  NativeSession,
+  RunOptions as NativeRunOptions,
+  RunResult,
+  TensorHandle,
+} from './contract.js'
 import { addon } from './native.js'
 import type { ExportedGraph } from './nn/export-schema.js'
 import type { Module } from './nn/module.js'
@@ -30,6 +36,11 @@ export interface SessionOptions {
   device?: string
   /** Threads of the session; LibTorch's default unless told. Bits of some operators depend on it. */
   threads?: number
+  /**
+   * `torch.autocast` of this dtype around model and loss, in training and evaluation; the outputs of an evaluation then
+   * have the dtypes that autocast gives them. Default null: none.
+   */
+  autocast?: 'bfloat16' | null
 }
 
 /** Rows of whole tensors by number, or ready batches. */
@@ -48,10 +59,8 @@ export type EvaluateOptions = BatchSource & {
   inputs: number
 }
 
-export type RunOptions = EvaluateOptions & {
-  /** The chunk ends after the first step past this time. */
-  maxDurationMs: number
-}
+/** Batches and how to train on them; `RunOptions` of `lib/contract.ts` says what each option does. */
+export type RunOptions = EvaluateOptions & Omit<NativeRunOptions, keyof NativeBatchSource | 'inputs'>
 
 export interface EvaluateResult {
   samples: number
@@ -93,13 +102,17 @@ export class Session {
       optimizer: optimizer === null ? null : { ...optimizer.toNative(nameIn(names)), name: optimizer.name },
       device: options.device ?? module.parameters()[0]?.device ?? 'cpu',
       threads: options.threads ?? 0,
+      autocast: options.autocast ?? null,
     })
     return new Session(native, names, optimizer)
   }
 
-  /** Trains on a chunk of batches. Resolves when the batches are done, the time is up, or {@link pause} was called. */
+  /**
+   * Trains on a chunk of batches. Resolves when the batches are done, the time is up, {@link pause} was called, or a loss
+   * or gradient is not finite.
+   */
   async run(options: RunOptions): Promise<RunResult> {
-    return this.native.run({ ...toNative(options), inputs: options.inputs, maxDurationMs: options.maxDurationMs })
+    return this.native.run({ ...options, ...toNative(options) })
   }
 
   /** Evaluates the batches without gradients. */
@@ -127,7 +140,25 @@ export class Session {
     }
   }
 
-  /** Ends the running chunk after the present step. */
+  /**
+   * Gradients of an unfinished step by parameter name: those of the `accumulated` batches of the last run. They are the
+   * live tensors, which the next run changes; a parameter that has none yet is absent.
+   */
+  gradients(): Map<string, Tensor> {
+    const handles = Object.entries(this.native.gradients())
+    return new Map(handles.map(([name, handle]) => [name, new Tensor(handle)]))
+  }
+
+  /**
+   * Puts copies of such gradients in place of those that are there; the next run, told how many batches they are of
+   * (`accumulated`), goes on with their step. Throws `ERR_INVALID_ARGUMENT` for a name that the optimizer does not have
+   * and for another dtype or shape than the parameter's.
+   */
+  setGradients(gradients: ReadonlyMap<string, Tensor>): void {
+    this.native.setGradients({ gradients: handlesOf(gradients) })
+  }
+
+  /** Ends the running chunk after the present batch. */
   pause(): void {
     this.native.pause()
   }
