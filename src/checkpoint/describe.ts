@@ -42,6 +42,8 @@ export interface CheckpointDescription {
   metrics: Readonly<Record<string, number>>
   title: string | null
   tags: readonly string[]
+  /** Tells the files of one run of Torchkeep from those of others; null where the file does not say. */
+  runId: string | null
   /** Elements of the model's parameters, aliases once, buffers not counted. See `tensor-roles.ts` for what is a parameter. */
   numParameters: number | null
   /** The verdict on the structure: `unreadable` for reasons outside the file (permissions, I/O), of which nothing may be concluded. */
@@ -125,6 +127,7 @@ function unread(path: string, sizeAndTime: SizeAndTime): CheckpointDescription {
     metrics: {},
     title: null,
     tags: [],
+    runId: null,
     numParameters: null,
     structure: 'unreadable',
     findings: [],
@@ -134,7 +137,7 @@ function unread(path: string, sizeAndTime: SizeAndTime): CheckpointDescription {
 /** What the content says, of any layout. */
 function contentOf(file: TorchFile) {
   const { kind, version, value } = normalizeCheckpoint(file)
-  const { title, tags } = titleAndTags(value)
+  const { title, tags, runId } = ownMetadata(value)
   const isBest = value.get('is_best')
   return {
     container: file.container,
@@ -149,6 +152,7 @@ function contentOf(file: TorchFile) {
     metrics: metricsOf(value),
     title,
     tags,
+    runId,
     numParameters: countParameters(value),
     findings: file.findings,
   }
@@ -159,12 +163,13 @@ function globalStepOf(value: TopLevel): number | null {
   return (state instanceof Map ? numberOf(state.get('global_step')) : null) ?? numberOf(value.get('global_step'))
 }
 
-function titleAndTags(value: TopLevel): { title: string | null; tags: string[] } {
+function ownMetadata(value: TopLevel): Pick<CheckpointDescription, 'title' | 'tags' | 'runId'> {
   const metadata = value.get('metadata')
-  if (!(metadata instanceof Map)) return { title: null, tags: [] }
-  const [title, tags] = [metadata.get('title') as unknown, metadata.get('tags') as unknown]
+  if (!(metadata instanceof Map)) return { title: null, tags: [], runId: null }
+  const [title, tags, runId] = ['title', 'tags', 'run_id'].map((key) => metadata.get(key) as unknown)
   return {
     title: typeof title === 'string' && title !== '' ? title : null,
     tags: Array.isArray(tags) ? tags.filter((tag): tag is string => typeof tag === 'string') : [],
+    runId: typeof runId === 'string' ? runId : null,
   }
 }

@@ -15,8 +15,14 @@ export interface CheckpointName {
   step?: number
 }
 
-/** The folders of a checkpoint folder in which the trainer writes. */
-export const checkpointFolders = (folder: string): string[] => [folder, join(folder, 'regular'), join(folder, 'best')]
+/** The folders of a checkpoint folder in which the trainer writes checkpoints. */
+export const checkpointFolders = (folder: string): string[] => [
+  folder,
+  ...['regular', 'best', 'phases'].map((name) => join(folder, name)),
+]
+
+/** The folder of the sidecars. */
+export const metricsFolder = (folder: string): string => join(folder, 'metrics')
 
 /** `regular/checkpoint_epoch_{E}_phase_{P}_{T}[_step_{S}].pth`; the store adds `-2` where that is taken. */
 export function regularPath(folder: string, name: CheckpointName): string {
@@ -29,6 +35,11 @@ export function bestPath(folder: string, { epoch, phase }: Pick<CheckpointName, 
   return join(folder, 'best', `best_model_epoch_${epoch}_phase_${phase}.pth`)
 }
 
+/** `phases/phase_{P}_end.pth`: how a phase ended; `phases/phase_{P}_best.pth`: its best epoch. The newest one takes the name. */
+export function phasePath(folder: string, phase: number, which: 'end' | 'best'): string {
+  return join(folder, 'phases', `phase_${phase}_${which}.pth`)
+}
+
 /** Always a copy of the best checkpoint. */
 export const latestBestPath = (folder: string): string => join(folder, 'best', 'latest_best.pth')
 
@@ -36,7 +47,7 @@ export const latestBestPath = (folder: string): string => join(folder, 'best', '
 export const latestPath = (folder: string): string => join(folder, 'latest.pth')
 
 /**
- * The file that a caller means: `latest`, `best`, or a path, which is also looked for in the checkpoint folder and its `best/` and `regular/`.
+ * The file that a caller means: `latest`, `best`, or a path, which is also looked for in the checkpoint folder and its `best/`, `regular/` and `phases/`.
  *
  * @throws TorchkeepError `ERR_CHECKPOINT_MISSING` with the paths tried.
  */
@@ -46,7 +57,12 @@ export async function findCheckpoint(folder: string, wanted: string): Promise<st
       ? [latestPath(folder)]
       : wanted === 'best'
         ? [latestBestPath(folder)]
-        : [wanted, ...(isAbsolute(wanted) ? [] : ['', 'best', 'regular'].map((place) => join(folder, place, wanted)))]
+        : [
+            wanted,
+            ...(isAbsolute(wanted)
+              ? []
+              : ['', 'best', 'regular', 'phases'].map((place) => join(folder, place, wanted))),
+          ]
   for (const path of tried) if (await exists(path)) return path
   throw new TorchkeepError('ERR_CHECKPOINT_MISSING', `no checkpoint '${wanted}': looked for ${tried.join(', ')}`)
 }

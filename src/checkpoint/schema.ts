@@ -116,6 +116,8 @@ export interface DataPosition<Tensor> {
   epochTime: number
   /** Batches passed over in this epoch because their loss or gradients were not finite; absent in files of Torchkeep 0.1, as is the next. */
   skippedBatches?: number
+  /** Batches of the unfinished optimizer step whose gradients are in `accumulatedGrads`; absent for none. */
+  accumulatedBatches?: number
   /** What an iterable gave as its `state()` after the last batch; null for a loader. */
   sourceState?: Plain
 }
@@ -158,8 +160,12 @@ export interface Metadata {
   /** Class of the model; absent in files of Torchkeep 0.1, as is the next one. */
   modelType?: string
   nodeVersion?: string
+  /** Tells the files of one run, resumptions included, from those of other runs in the same folder; absent in files of Torchkeep 0.1. Retention looks at it. */
+  runId?: string
   torchkeepVersion: string
   libtorchVersion: string
+  /** Threads of an operator in the run that wrote it: with others, sums may be added up in another order. Absent in files of Torchkeep 0.1. */
+  threads?: number
 }
 
 /** A whole checkpoint. Every label in it describes the weights in it. */
@@ -258,6 +264,7 @@ const checkpointField = record<Checkpoint>({
         samplesDone: ['samples_done', integer(0)],
         epochTime: ['epoch_time', float()],
         skippedBatches: ['skipped_batches', integer(0), 'optional'],
+        accumulatedBatches: ['accumulated_batches', integer(0), 'optional'],
         sourceState: ['source_state', plain, 'optional'],
       }),
     ),
@@ -283,8 +290,10 @@ const checkpointField = record<Checkpoint>({
       configHash: ['config_hash', text],
       modelType: ['model_type', text, 'optional'],
       nodeVersion: ['node_version', text, 'optional'],
+      runId: ['run_id', text, 'optional'],
       torchkeepVersion: ['torchkeep_version', text],
       libtorchVersion: ['libtorch_version', text],
+      threads: ['threads', integer(1), 'optional'],
     }),
   ],
 })

@@ -1,6 +1,6 @@
 /** Checks of what a caller passes to the trainer: a misspelt option must not be passed over, since a run that starts anew where it should go on costs hours. */
 import { type Field, flag, integer, list, Place, record, text } from '../checkpoint/fields.js'
-import type { ModelCheckpointOptions } from './model-checkpoint.js'
+import { modelCheckpointOptionsField } from './checkpoint-options.js'
 import type { TrainerOptions, TrainOptions } from './trainer.js'
 
 /** A value of the API that is never written. */
@@ -13,15 +13,7 @@ const path = checked<string>('a path', (value) => typeof value === 'string' && v
 
 const trainerOptions = record<TrainerOptions>({
   checkpointDir: ['checkpointDir', path, 'optional'],
-  checkpoint: [
-    'checkpoint',
-    record<ModelCheckpointOptions>({
-      everyEpochs: ['everyEpochs', integer(1), 'optional'],
-      everySteps: ['everySteps', integer(1), 'optional'],
-      saveBest: ['saveBest', flag, 'optional'],
-    }),
-    'optional',
-  ],
+  checkpoint: ['checkpoint', modelCheckpointOptionsField, 'optional'],
   loss: ['loss', checked('a function', (value) => typeof value === 'function'), 'optional'],
   threads: ['threads', integer(0), 'optional'],
 })

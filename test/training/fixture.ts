@@ -68,7 +68,7 @@ export function prepare(
 }
 
 /** Keys whose values are times: they differ between runs of the same bits. */
-const times = new Set(['timestamp', 'total_training_time', 'training_time', 'epoch_time'])
+const times = new Set(['run_id', 'timestamp', 'total_training_time', 'training_time', 'epoch_time'])
 
 /** A checkpoint's content as text: tensors as dtype, shape and bytes; without times. Equal texts mean equal bits. */
 export async function fingerprint(path: string): Promise<Map<string, string>> {
