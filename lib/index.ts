@@ -4,7 +4,7 @@ export { call, callTensor, callTensors, type Argument, type Result } from './cal
 export type { Complex, FilePart, MapTensorFileOptions, TensorHandle, TensorInfo } from './contract.js'
 export * from './creation.js'
 export { DataLoader, type DataLoaderOptions } from './data/data-loader.js'
-export { Dataset, TensorDataset } from './data/dataset.js'
+export { batchGetter, Dataset, TensorDataset, wholeTensors } from './data/dataset.js'
 export * from './device.js'
 export { isComplex, isDType, isFloatingPoint, type DType, type TypedArray } from './dtype.js'
 export { enableGrad, isGradEnabled, noGrad } from './grad-mode.js'

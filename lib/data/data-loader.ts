@@ -1,10 +1,10 @@
 import { TorchkeepError } from '../../src/format/errors.js'
-import { empty, randperm, stack, tensor } from '../creation.js'
+import { empty, randperm, stack } from '../creation.js'
 import { knownOptions } from '../options.js'
 import { Generator } from '../random.js'
 import { scope } from '../scope.js'
 import type { Tensor } from '../tensor.js'
-import { TensorDataset, type Dataset } from './dataset.js'
+import { batchGetter, type Dataset } from './dataset.js'
 
 export interface DataLoaderOptions {
   /** 1 unless told. */
@@ -40,6 +40,12 @@ export class DataLoader {
     this.shuffle = shuffle
     this.dropLast = dropLast
     this.generator = generator ?? null
+  }
+
+  /** The same data, order and generator in batches of another size. */
+  withBatchSize(batchSize: number): DataLoader {
+    const { dataset, shuffle, dropLast, generator } = this
+    return new DataLoader(dataset, { batchSize, shuffle, dropLast, ...(generator === null ? {} : { generator }) })
   }
 
   /** Batches of one epoch. */
@@ -82,10 +88,8 @@ export class DataLoader {
   #collate(rows: BigInt64Array): Tensor[] {
     const { dataset } = this
     return scope(() => {
-      if (dataset instanceof TensorDataset) {
-        const index = tensor(rows)
-        return dataset.tensors.map((whole) => whole.indexSelect(0, index))
-      }
+      const whole = batchGetter(dataset)?.(rows)
+      if (whole !== undefined) return whole
       const samples = Array.from(rows, (row) => dataset.get(Number(row)))
       return (samples[0] ?? []).map((_, i) => stack(samples.map((sample) => sample[i] as Tensor)))
     })

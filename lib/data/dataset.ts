@@ -1,13 +1,23 @@
 /** `torch.utils.data`: where samples come from. */
 import { TorchkeepError } from '../../src/format/errors.js'
+import { tensor } from '../creation.js'
+import { scope } from '../scope.js'
 import type { Tensor } from '../tensor.js'
 
 /** A numbered collection of samples; a sample is a list of tensors, usually inputs and then a target. */
 export abstract class Dataset {
   /** Number of samples. */
   abstract readonly length: number
-  /** The sample of that number, 0 to `length - 1`. */
+  /**
+   * The sample of that number, 0 to `length - 1`. Not async, as in Python: what has to be waited for is an async iterable of batches. May draw random numbers from the default
+   * generator (augmentation); the trainer then reads batch by batch, so that the draws come in the order of Python's `DataLoader`.
+   */
   abstract get(index: number): Tensor[]
+  /**
+   * The samples of these numbers as one batch, along dimension 0: the very tensors that stacking {@link get} gives, at once. Python's `__getitems__`, but collated.
+   * For data sets that can gather rows faster than one by one.
+   */
+  getBatch?(indices: BigInt64Array): Tensor[]
 }
 
 /** Samples are the rows of tensors with the same first size. */
@@ -33,4 +43,25 @@ export class TensorDataset extends Dataset {
   override get(index: number): Tensor[] {
     return this.tensors.map((tensor) => tensor.select(0, index))
   }
+
+  override getBatch(indices: BigInt64Array): Tensor[] {
+    return scope(() => {
+      const rows = tensor(indices)
+      return this.tensors.map((whole) => whole.indexSelect(0, rows))
+    })
+  }
+}
+
+/** The tensors whose rows are the samples; null where samples are made in another way, a subclass of TensorDataset with a `get` of its own included. */
+export function wholeTensors(dataset: Dataset): readonly Tensor[] | null {
+  if (!(dataset instanceof TensorDataset)) return null
+  const { get, getBatch } = TensorDataset.prototype
+  return dataset.get === get && dataset.getBatch === getBatch ? dataset.tensors : null
+}
+
+/** The data set's own way of making a batch, or null: one inherited from TensorDataset does not know what a subclass's `get` does. */
+export function batchGetter(dataset: Dataset): ((indices: BigInt64Array) => Tensor[]) | null {
+  const inherited = dataset instanceof TensorDataset && dataset.getBatch === TensorDataset.prototype.getBatch
+  if (inherited && dataset.get !== TensorDataset.prototype.get) return null
+  return dataset.getBatch === undefined ? null : (indices) => dataset.getBatch?.(indices) ?? []
 }

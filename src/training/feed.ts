@@ -1,195 +1,126 @@
-/** Where the batches of a session come from: a loader's samples in a given order, a chunk at a time. */
+/** Where the batches of a run come from: a loader, or an iterable of batches. One interface, so that the trainer does not ask which. */
 import {
   DataLoader,
   type EvaluateResult,
+  type RunOptions,
   type RunResult,
-  scope,
   type Session,
-  stack,
-  Tensor,
-  tensor,
-  TensorDataset,
+  type Tensor,
 } from '../../lib/index.js'
+import type { Plain } from '../checkpoint/fields.js'
 import { TorchkeepError } from '../format/errors.js'
+import { type BatchIterable, IterableFeed, isIterable } from './iterable-feed.js'
+import { LoaderFeed } from './loader-feed.js'
 
-/** A loader as the trainer reads it: the last tensor of a sample is the target, those before it are the model's inputs. */
-export class BatchFeed {
-  readonly numSamples: number
-  readonly batchSize: number
-  readonly batches: number
+export type { BatchIterable } from './iterable-feed.js'
+
+/** What a trainer takes as data: a loader, or an (async) iterable of batches. */
+export type TrainingData = DataLoader | BatchIterable
+
+/** Where an epoch stands. */
+export interface FeedPosition {
+  /** What {@link BatchFeed.epochOrder} gave for the epoch. */
+  readonly order: BigInt64Array
+  readonly batchesDone: number
+}
+
+/** What a chunk of training takes besides batches and time: accumulation, clipping, what to do with values that are not finite. */
+export type FeedRunOptions = Omit<
+  RunOptions,
+  'tensors' | 'order' | 'batchSize' | 'batches' | 'inputs' | 'maxDurationMs'
+>
+
+export interface FeedRunResult extends RunResult {
+  /** Rows of each batch, one for each of `losses`. */
+  rows: readonly number[]
+}
+
+export interface FeedEvaluation {
+  samples: number
+  /** Mean of the batch losses weighted by batch size, summed in double. */
+  loss: number
+  /** The model's outputs for all batches, joined; empty where they were not wanted. */
+  outputs: Tensor[]
+  /** The targets in the same order; null where they were not wanted. */
+  targets: Tensor | null
+  /** `paused`: the signal fired or the session was paused, and not all batches were seen. */
+  reason: EvaluateResult['reason']
+}
+
+/** Batches as the trainer reads them: the last tensor of a batch is the target, those before it are the model's inputs. */
+export interface BatchFeed {
+  /** `training` or `validation`, for messages. */
+  readonly role: string
   /** How many leading tensors of a batch go to the model. */
   readonly inputs: number
-  readonly #tensors: readonly Tensor[] | null
-  /** Batches that one chunk has time for. */
-  #affordable = 1
-
-  /** @throws TorchkeepError `ERR_INVALID_ARGUMENT` for what is no loader, `ERR_DATA` for one without samples or without targets. */
-  constructor(
-    readonly loader: DataLoader,
-    /** `training` or `validation`, for messages. */
-    readonly role: string,
-  ) {
-    if (!((loader as unknown) instanceof DataLoader))
-      throw new TorchkeepError(
-        'ERR_INVALID_ARGUMENT',
-        `the ${role} data should be a DataLoader, but are ${Array.isArray(loader) ? 'an array' : loader === null ? 'null' : typeof loader}`,
-      )
-    this.numSamples = loader.dataset.length
-    if (!Number.isSafeInteger(this.numSamples) || this.numSamples < 0)
-      throw new TorchkeepError(
-        'ERR_DATA',
-        `the length of the ${role} data set should be an integer of at least 0, but is ${String(this.numSamples)}`,
-      )
-    this.batchSize = loader.batchSize
-    this.batches = loader.numBatches
-    if (this.batches === 0) {
-      throw new TorchkeepError(
-        'ERR_DATA',
-        `the ${role} data have no batch: ${this.numSamples} samples, batch size ${this.batchSize}, dropLast ${loader.dropLast}`,
-      )
-    }
-    this.#tensors = loader.dataset instanceof TensorDataset ? loader.dataset.tensors : null
-    this.inputs = (this.#tensors ?? this.#sample(0)).length - 1
-    if (this.inputs < 1)
-      throw new TorchkeepError(
-        'ERR_DATA',
-        `a sample of the ${role} data should be inputs and a target, but has ${this.inputs + 1} tensor(s)`,
-      )
-  }
-
-  /** The sizes that batches have: of the full ones, and of the last. */
-  get batchSizes(): number[] {
-    return [this.rowsOfBatch(0), this.rowsOfBatch(this.batches - 1)]
-  }
-
-  /** Rows of the batch with this index: all but the last are full. */
-  rowsOfBatch(index: number): number {
-    return Math.min(this.batchSize, this.numSamples - index * this.batchSize)
-  }
-
-  /** The first `rows` samples as one batch, in the data set's own order; a copy, since a model may change its input in place. */
-  example(rows: number): Tensor[] {
-    if (this.#tensors !== null)
-      return scope(() => this.#tensors?.map((whole) => whole.narrow(0, 0, rows).clone()) ?? [])
-    return this.#collate(BigInt64Array.from({ length: rows }, (_, row) => BigInt(row)))
-  }
-
-  /** State of the loader's own generator, or null where it draws from the default one. */
-  generatorState(): Tensor | null {
-    return this.loader.generator?.getState() ?? null
-  }
-
-  /** Puts {@link generatorState} back. */
-  setGeneratorState(state: Tensor | null): void {
-    if (state !== null) this.loader.generator?.setState(state)
-  }
-
+  /** Samples of an epoch; null while unknown: of an iterable until its first epoch has ended, and then those of its last. */
+  readonly numSamples: number | null
+  /** Batches of an epoch; null while unknown. */
+  readonly batches: number | null
+  /** Rows of a full batch; of an iterable those of its first. */
+  readonly batchSize: number
+  readonly shuffle: boolean
+  readonly dropLast: boolean
+  /** The sizes that are known to come: of the full batches, and of the last. */
+  readonly batchSizes: readonly number[]
   /** All targets, where they are at hand without reading every sample. */
-  get targets(): Tensor | null {
-    return this.#tensors?.at(-1) ?? null
-  }
+  readonly targets: Tensor | null
+  /** Whether orders are drawn from a generator of the loader's own. */
+  readonly hasGenerator: boolean
+  /** What the iterable gave as its `state()` after the last batch that was trained on, or at the end of the epoch; null for a loader, and for an iterable that offers none. */
+  readonly sourceState: Plain
 
+  /** The same data in batches of another size. An iterable's batches are as they are: `ERR_INVALID_ARGUMENT`. */
+  withBatchSize(batchSize: number): BatchFeed
+  /** A copy (a model may change its input in place) of the first `rows` samples, by default of the first batch. Draws no random number. */
+  example(rows?: number): Tensor[]
+  /** State of the loader's own generator, or null. */
+  generatorState(): Tensor | null
+  /** Puts {@link generatorState} back. */
+  setGeneratorState(state: Tensor | null): void
+  /** Begins an epoch: draws its order, as making the iterator of a `DataLoader` does in Python. An iterable has an order of its own, which is empty here. */
+  epochOrder(): BigInt64Array
   /**
-   * Trains on batches of an epoch's order, from batch `first` on: at most `count`, as many as the time allows. Samples of a data set that is no TensorDataset are copied
-   * together here, on the JavaScript thread, so of those only as many as the last chunk had time for.
+   * Goes on where a checkpoint stands, before the first batch. For a loader nothing is to be done: its order is drawn again.
+   *
+   * @throws TorchkeepError `ERR_CHECKPOINT_INCOMPATIBLE` where an iterable stops inside an epoch and cannot say where; `ERR_DATA` where its `restore` throws.
    */
-  async train(
+  takeUp(place: { path: string; batchesDone: number; sourceState: Plain }): Promise<void>
+  /**
+   * How many of the next `count` batches there are: fewer only where the epoch ends before; null where the signal fired first. An iterable is read that far, so ask for a
+   * group of accumulation, not for an epoch.
+   */
+  lookAhead(position: FeedPosition, count: number): Promise<number | null>
+  /**
+   * Trains on at most `count` of the next batches: as many as the time allows and are at hand. Groups of accumulation are begun only when all of their batches are there, so ask
+   * {@link lookAhead} for the size of a last group. Batches that have to be read or copied together are so while the session runs the ones before.
+   */
+  train(
     session: Session,
-    order: BigInt64Array,
-    first: number,
+    position: FeedPosition,
     count: number,
     maxDurationMs: number,
-  ): Promise<RunResult> {
-    const wanted = this.#tensors === null ? Math.min(count, this.#affordable) : count
-    const start = performance.now()
-    const source = this.#source(order, first, wanted)
-    try {
-      const result = await session.run({ ...source, maxDurationMs })
-      const duration = performance.now() - start
-      this.#affordable = Math.max(1, Math.round((result.steps * maxDurationMs) / duration))
-      return result
-    } finally {
-      release(source)
-    }
-  }
-
-  /** Evaluates on all batches in this order. */
-  async evaluate(session: Session, order: BigInt64Array): Promise<EvaluateResult> {
-    const source = this.#source(order, 0, this.batches)
-    try {
-      return await session.evaluate(source)
-    } finally {
-      release(source)
-    }
-  }
-
-  /** The targets in an epoch's order. */
-  targetsInOrder(order: BigInt64Array): Tensor {
-    return scope(() => {
-      if (this.targets !== null) return this.targets.indexSelect(0, tensor(order))
-      return stack(Array.from(order, (row) => this.#sample(Number(row)).at(-1) as Tensor))
-    })
-  }
-
-  #source(order: BigInt64Array, first: number, count: number): BatchSource {
-    const { batchSize, inputs } = this
-    const rows = order.subarray(first * batchSize, Math.min((first + count) * batchSize, order.length))
-    if (this.#tensors !== null) return { tensors: this.#tensors, order: rows, batchSize, inputs }
-    const starts = Array.from({ length: Math.ceil(rows.length / batchSize) }, (_, index) => index * batchSize)
-    return { batches: starts.map((start) => this.#collate(rows.subarray(start, start + batchSize))), inputs }
-  }
-
-  /** One sample of a data set of the user's own, which may do anything. */
-  #sample(row: number): Tensor[] {
-    const where = `sample ${row} of the ${this.role} data`
-    let sample: unknown
-    try {
-      sample = this.loader.dataset.get(row)
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error)
-      throw new TorchkeepError('ERR_DATA', `${where} could not be read: ${reason}`, { cause: error })
-    }
-    if (Array.isArray(sample) && sample.every((item) => item instanceof Tensor)) return sample
-    throw new TorchkeepError('ERR_DATA', `${where} should be an array of tensors, but is ${describe(sample)}`)
-  }
-
-  /** Samples of one batch that do not fit each other are named, rather than promoted to a common dtype or refused by number in the batch. */
-  #checkAlike(sample: readonly Tensor[], row: number, first: readonly Tensor[], firstRow: number): void {
-    const [expected, found] = [first, sample].map((tensors) =>
-      tensors.map(({ dtype, shape }) => `${dtype} [${shape.join(', ')}]`).join(', '),
-    )
-    if (expected === found) return
-    throw new TorchkeepError(
-      'ERR_DATA',
-      `sample ${row} of the ${this.role} data should be ${expected} like sample ${firstRow} of its batch, but is ${found}`,
-    )
-  }
-
-  #collate(rows: BigInt64Array): Tensor[] {
-    return scope(() => {
-      const samples = Array.from(rows, (row) => this.#sample(Number(row)))
-      for (const [position, sample] of samples.entries())
-        this.#checkAlike(sample, Number(rows[position]), samples[0] as Tensor[], Number(rows[0]))
-      return Array.from({ length: this.inputs + 1 }, (_, index) =>
-        stack(samples.map((sample) => sample[index] as Tensor)),
-      )
-    })
-  }
+    options?: FeedRunOptions,
+  ): Promise<FeedRunResult>
+  /** Evaluates all batches of an epoch. `keep`: whether outputs and targets are wanted, for metrics. */
+  evaluate(session: Session, order: BigInt64Array, keep: boolean): Promise<FeedEvaluation>
+  /** Ends an epoch, also one that is not through: drops what was read ahead. */
+  leaveEpoch(): Promise<void>
 }
 
-/** Batches as a session takes them. */
-type BatchSource = { inputs: number } & (
-  { tensors: readonly Tensor[]; order: BigInt64Array; batchSize: number } | { batches: readonly (readonly Tensor[])[] }
-)
-
-/** Disposes what was copied together for one operation. */
-function release(source: BatchSource): void {
-  if ('batches' in source) for (const tensor of source.batches.flat()) tensor.dispose()
-}
-
-/** What was found in place of a sample. */
-function describe(value: unknown): string {
-  if (value instanceof Promise) return 'a promise (get() must not be async)'
-  if (!Array.isArray(value)) return value === null ? 'null' : typeof value
-  return `an array of ${value.map((item) => (item instanceof Tensor ? 'a tensor' : Array.isArray(item) ? 'an array' : typeof item)).join(', ')}`
+/**
+ * A feed of a loader or an iterable. An iterable is begun here: its first batch is read.
+ *
+ * @param role `training` or `validation`, for messages.
+ * @param signal ends the waiting for an iterable's batches.
+ * @throws TorchkeepError `ERR_INVALID_ARGUMENT` for what is neither, `ERR_DATA` for data without samples or without targets.
+ */
+export async function feedOf(data: TrainingData, role: string, signal: AbortSignal | null = null): Promise<BatchFeed> {
+  if (data instanceof DataLoader) return new LoaderFeed(data, role)
+  if (isIterable(data)) return IterableFeed.open(data, role, signal)
+  const found = data === null ? 'null' : Array.isArray(data) ? 'an array' : typeof data
+  throw new TorchkeepError(
+    'ERR_INVALID_ARGUMENT',
+    `the ${role} data should be a DataLoader or an (async) iterable of batches, but are ${found}`,
+  )
 }
