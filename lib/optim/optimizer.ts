@@ -30,6 +30,9 @@ export type OptimizerName = OptimizerSpec['name']
 /** `lr` of 1e-3 and so on: what a subclass gives its groups. */
 export type Defaults = Readonly<Record<string, OptionValue>> & { readonly lr: number }
 
+/** What schedulers keep in the groups, as in Python. */
+const schedulerNotes = new Set(['initialLr', 'maxLr', 'minLr', 'maxMomentum', 'baseMomentum'])
+
 export abstract class Optimizer {
   abstract readonly name: OptimizerName
   readonly paramGroups: ParamGroup[]
@@ -153,7 +156,9 @@ export abstract class Optimizer {
     const groups = this.paramGroups.map(({ params, ...options }) => ({
       params: params.map(nameOf),
       options: Object.fromEntries(
-        Object.entries(options).map(([name, value]) => [snakeCase(name), (value ?? null) as number | boolean | null]),
+        Object.entries(options)
+          .filter(([name]) => !schedulerNotes.has(name))
+          .map(([name, value]) => [snakeCase(name), (value ?? null) as number | boolean | null]),
       ),
     }))
     const state = [...this.state].map(([parameter, own]) => [

@@ -9,7 +9,7 @@ import { Tensor } from '../tensor.js'
 import type { OptionValue, ParamGroup } from './optimizer.js'
 
 /** Hyperparameters that Python always holds as float; others are int where integral, as Python's own defaults are. */
-const floats = new Set(['lr', 'betas', 'eps', 'initialLr'])
+const floats = new Set(['lr', 'betas', 'eps', 'initialLr', 'maxLr', 'minLr', 'maxMomentum', 'baseMomentum'])
 
 /** Which keys the state of a parameter has. */
 export interface StateKeys {
