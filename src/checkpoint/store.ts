@@ -186,7 +186,7 @@ function temporaryName(): string {
 }
 
 /** When a process started (clock ticks since boot on Linux, `0` where the system does not tell), or null when no such process lives. */
-function processStart(pid: number): string | null {
+export function processStart(pid: number): string | null {
   try {
     if (process.platform === 'linux') {
       const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')

@@ -1,10 +1,10 @@
 /** JSON that every parser reads and that loses nothing without saying so. */
 
 /**
- * JSON text, indented by two. Numbers that JSON does not have become the strings "NaN", "Infinity" and "-Infinity", bigints strings of digits; keys whose value is undefined are left out.
+ * JSON text, indented by two unless told (0: on one line). Numbers that JSON does not have become the strings "NaN", "Infinity" and "-Infinity", bigints strings of digits; keys whose value is undefined are left out.
  * @throws Error for what JSON would drop or empty without a word: maps, sets, functions, symbols, byte arrays. That is a mistake of the command.
  */
-export function strictJson(value: unknown): string {
+export function strictJson(value: unknown, indent = 2): string {
   return JSON.stringify(
     value,
     (key, item: unknown) => {
@@ -14,7 +14,7 @@ export function strictJson(value: unknown): string {
         throw new Error(`the value of '${key}' has no counterpart in JSON: ${Object.prototype.toString.call(item)}`)
       return item
     },
-    2,
+    indent,
   )
 }
 

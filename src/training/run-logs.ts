@@ -2,8 +2,11 @@
 import type { Plain } from '../checkpoint/fields.js'
 import type { Metadata, TrainingMetrics } from '../checkpoint/schema.js'
 import type { TrainingConfig } from '../checkpoint/training-config.js'
+import { EventLog } from './event-log.js'
 import type { TrainerEvents, WarningEvent } from './events.js'
+import { MetricsCsv } from './metrics-csv.js'
 import type { Monitor } from './monitor.js'
+import { TensorBoardLog } from './tensorboard.js'
 
 /** Which logs a run keeps (`logs` of the trainer's options; `true` means the defaults, `false` none at all). */
 export interface LogOptions {
@@ -22,6 +25,8 @@ export interface LoggedRun {
   config: Plain
   trainingConfig: TrainingConfig
   monitor: Monitor
+  /** Optimizer groups of the phase that has most of them. */
+  numGroups: number
   /** Path of the checkpoint that the run goes on from; null where it starts anew. */
   resumedFrom: string | null
   /** Where the run stands when it begins: zeros and an empty history unless it was resumed. */
@@ -30,35 +35,71 @@ export interface LoggedRun {
   history: readonly TrainingMetrics[]
 }
 
-/** Takes events by name, as the trainer emits them. */
-type Recorder = { record<Name extends keyof TrainerEvents>(name: Name, event: TrainerEvents[Name][0]): void }
+/** When an event was. */
+export interface Moment {
+  /** Milliseconds since 1970. */
+  timeMs: number
+  /** Since the run began in this process, by a clock that never goes back. */
+  seconds: number
+}
+
+/** One of the logs. */
+export interface RunLog {
+  record<Name extends keyof TrainerEvents>(name: Name, event: TrainerEvents[Name][0], moment: Moment): void
+  close(): Promise<void>
+}
 
 /**
- * Writes the logs of one run. Nothing here waits for the disk but {@link close}, and no failure reaches the run: a log that cannot be written is told once, through `warn`.
+ * Writes the logs of one run. Nothing here waits for the disk but {@link open} and {@link close}, and no failure reaches the run: a log that cannot be written is told of through `warn`.
  *
  * The trainer hands every event to {@link record} before its listeners get it. (Not as a listener of its own: then a `warning` would always seem to have been heard.)
  */
-export class RunLogs implements Recorder {
-  private constructor() {}
+export class RunLogs {
+  readonly #logs: readonly RunLog[]
+  readonly #began: number
+
+  private constructor(logs: readonly RunLog[], began: number) {
+    this.#logs = logs
+    this.#began = began
+  }
 
   /**
    * Begins the logs of a run in its folder, which must exist. Never rejects.
    * @param warn takes what goes wrong (`log` as its id), now or later.
    */
-  static open(
-    _folder: string,
-    _options: boolean | LogOptions,
-    _run: LoggedRun,
-    _warn: (warning: WarningEvent) => void,
+  static async open(
+    folder: string,
+    options: boolean | LogOptions,
+    run: LoggedRun,
+    warn: (warning: WarningEvent) => void,
   ): Promise<RunLogs> {
-    return Promise.resolve(new RunLogs())
+    const { events = true, csv = true, tensorboard = false } = typeof options === 'object' ? options : {}
+    const began = performance.now()
+    const moment = { timeMs: Date.now(), seconds: 0 }
+    const openings: [wanted: boolean, what: string, begin: (onFailure: (error: Error) => void) => Promise<RunLog>][] = [
+      [events, 'events.jsonl', (onFailure) => EventLog.open(folder, run, moment, onFailure)],
+      [csv, 'metrics.csv', (onFailure) => MetricsCsv.open(folder, run, onFailure)],
+      [tensorboard, 'the TensorBoard log', (onFailure) => TensorBoardLog.open(folder, run, moment, onFailure)],
+    ]
+    const logs: RunLog[] = []
+    for (const [wanted, what, begin] of options === false ? [] : openings) {
+      if (!wanted) continue
+      const onFailure = ({ message }: Error): void =>
+        warn({ id: 'log', message: `cannot write ${what} in ${folder}, the run goes on without: ${message}` })
+      const log = await begin(onFailure).catch((error: unknown) => onFailure(error as Error))
+      if (log !== undefined) logs.push(log)
+    }
+    return new RunLogs(logs, began)
   }
 
   /** Books an event in all logs. Returns at once. */
-  record<Name extends keyof TrainerEvents>(_name: Name, _event: TrainerEvents[Name][0]): void {}
+  record<Name extends keyof TrainerEvents>(name: Name, event: TrainerEvents[Name][0]): void {
+    const moment = { timeMs: Date.now(), seconds: (performance.now() - this.#began) / 1000 }
+    for (const log of this.#logs) log.record(name, event, moment)
+  }
 
   /** Resolves when everything recorded is in the files; call it before `train` resolves or rejects. Never rejects. */
-  close(): Promise<void> {
-    return Promise.resolve()
+  async close(): Promise<void> {
+    await Promise.all(this.#logs.map((log) => log.close()))
   }
 }
