@@ -77,7 +77,7 @@ export abstract class BaseCommand extends Command {
   /** For flags that do not exist: those that may have been meant. */
   async #suggestFlags(error: Error & { flags?: unknown }): Promise<void> {
     if (error instanceof TorchkeepError || !Array.isArray(error.flags)) return
-    const { nearNames } = await import('./near-names.js')
+    const { nearNames } = await import('../format/near-names.js')
     const names = [...Object.keys(this.ctor.flags ?? {}), ...Object.keys(this.ctor.baseFlags ?? {}), 'json', 'help']
     const near = error.flags
       .filter((flag) => typeof flag === 'string')

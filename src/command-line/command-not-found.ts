@@ -1,7 +1,7 @@
 /** oclif's hook for a command that does not exist: the error names the commands that may have been meant. */
 import { Errors, type Hook } from '@oclif/core'
 import { exitCodes } from './exit-codes.js'
-import { nearNames } from './near-names.js'
+import { nearNames } from '../format/near-names.js'
 import { strictJson } from './strict-json.js'
 
 const commandNotFound: Hook.CommandNotFound = async function ({ id, argv, config }) {

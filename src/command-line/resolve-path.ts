@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { checkpointFolders, findCheckpoint } from '../checkpoint/layout.js'
 import { TorchkeepError } from '../format/errors.js'
-import { nearNames } from './near-names.js'
+import { nearNames } from '../format/near-names.js'
 
 /**
  * The file that somebody means (see `findCheckpoint`); folders count as well, since some checkpoints are folders. `./latest` means a file of that name. In a folder that no Torchkeep wrote, which has no

@@ -1,7 +1,7 @@
 /** Which checkpoints `list` shows and in what order. */
 import type { ListedCheckpoint } from '../checkpoint/listing.js'
 import { TorchkeepError } from '../format/errors.js'
-import { nearNames } from './near-names.js'
+import { nearNames } from '../format/near-names.js'
 import { madeAt } from './print-list.js'
 
 /** Conditions of `list`; all that are given must hold. */

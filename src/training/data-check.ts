@@ -3,7 +3,7 @@ import { type Module, Tensor } from '../../lib/index.js'
 import type { TrainingConfig } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
 import type { BatchFeed } from './feed.js'
-import { checkMetrics, type MetricName } from './metrics.js'
+import { checkMetrics, type Metric } from './metrics.js'
 import type { PhaseNames } from './patterns.js'
 import { exampleLoss, exampleOutputs, type LossFunction, tryRecording } from './recording.js'
 
@@ -17,10 +17,10 @@ export function checkFeed(
   model: Module,
   lossName: TrainingConfig['loss'],
   loss: LossFunction,
-  metrics: readonly MetricName[],
+  metrics: readonly Metric[],
   feed: BatchFeed,
 ): void {
-  const example = feed.example(feed.rowsOfBatch(0))
+  const example = feed.example()
   const outputs = outputsFor(model, example.slice(0, -1), feed)
   try {
     checkOutputs(outputs, lossName)
@@ -79,7 +79,7 @@ function checkLoss(loss: unknown): void {
  * @throws TorchkeepError `ERR_DATA` with what the model said.
  */
 export function checkLastBatch(model: Module, phases: readonly PhaseNames[], feed: BatchFeed): void {
-  if (feed.rowsOfBatch(feed.batches - 1) !== 1) return
+  if (feed.batchSizes.at(-1) !== 1) return
   const example = feed.example(1)
   try {
     for (const { modulesInEval } of phases) tryRecording(model, modulesInEval, example.slice(0, -1))

@@ -15,6 +15,8 @@ const trainerOptions = record<TrainerOptions>({
   checkpointDir: ['checkpointDir', path, 'optional'],
   checkpoint: ['checkpoint', modelCheckpointOptionsField, 'optional'],
   loss: ['loss', checked('a function', (value) => typeof value === 'function'), 'optional'],
+  // resolveMetrics looks at each.
+  metrics: ['metrics', checked('an object', (value) => typeof value === 'object' && value !== null), 'optional'],
   threads: ['threads', integer(0), 'optional'],
 })
 

@@ -9,7 +9,7 @@ import { TorchkeepError } from '../format/errors.js'
 import { checkFeed, checkLastBatch } from './data-check.js'
 import type { TrainerEvents } from './events.js'
 import { BatchFeed } from './feed.js'
-import type { MetricName } from './metrics.js'
+import { type MetricFunction, resolveMetrics } from './metrics.js'
 import { ModelCheckpoint, type ModelCheckpointOptions } from './model-checkpoint.js'
 import { resolveMonitor } from './monitor.js'
 import { type ModelNames, namesOfPhase } from './patterns.js'
@@ -27,6 +27,8 @@ export interface TrainerOptions {
   checkpoint?: ModelCheckpointOptions
   /** The loss, where `trainingConfig.loss` is `custom`: from the model's outputs and the target to a scalar. */
   loss?: LossFunction
+  /** Metrics of one's own by name; `trainingConfig.metrics` names those to compute. */
+  metrics?: Readonly<Record<string, MetricFunction>>
   /** Threads of an operator; default LibTorch's own choice. Other numbers of threads may give other last bits. */
   threads?: number
 }
@@ -146,17 +148,12 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
     const trainingConfig = this.#trainingConfig
     const training = new BatchFeed(trainLoader, 'training')
     const validation = valLoader === null ? null : new BatchFeed(valLoader, 'validation')
-    const monitor = resolveMonitor(trainingConfig, validation !== null)
+    const metrics = resolveMetrics(trainingConfig.metrics ?? [], this.#options.metrics)
+    const monitor = resolveMonitor(trainingConfig, { validates: validation !== null, metrics })
     const phaseNames = trainingConfig.phases.map((phase) => namesOfPhase(phase, this.#names))
     checkFeed(this.#model, trainingConfig.loss, this.#loss, [], training)
     if (validation !== null)
-      checkFeed(
-        this.#model,
-        trainingConfig.loss,
-        this.#loss,
-        (trainingConfig.metrics ?? []) as MetricName[],
-        validation,
-      )
+      checkFeed(this.#model, trainingConfig.loss, this.#loss, metrics, validation)
     checkLastBatch(this.#model, phaseNames, training)
     const checkpoints = new ModelCheckpoint(this.#options.checkpointDir ?? 'checkpoints', this.#options.checkpoint)
     const run = new TrainingRun({
@@ -165,6 +162,7 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
       trainingConfig,
       loss: this.#loss,
       monitor,
+      metrics,
       training,
       validation,
       phases: trainingConfig.phases.map((phase) => settlePhase(trainingConfig, phase)),

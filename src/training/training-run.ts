@@ -6,7 +6,7 @@ import type { TrainingConfig } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
 import type { TrainerEvents } from './events.js'
 import type { BatchFeed } from './feed.js'
-import { computeMetrics, type MetricName } from './metrics.js'
+import { computeMetrics, type Metric } from './metrics.js'
 import type { ModelCheckpoint } from './model-checkpoint.js'
 import { improvement, type Monitor } from './monitor.js'
 import type { PhaseConfig } from './phase-config.js'
@@ -24,6 +24,7 @@ export interface RunParts {
   trainingConfig: TrainingConfig
   loss: LossFunction
   monitor: Monitor
+  metrics: readonly Metric[]
   training: BatchFeed
   validation: BatchFeed | null
   /** One entry a phase, as are the next. */
@@ -176,7 +177,7 @@ export class TrainingRun {
   }
 
   async #validate(phase: PhaseSession): Promise<Validation | null> {
-    const { validation, trainingConfig } = this.#parts
+    const { validation } = this.#parts
     if (validation === null) return null
     await this.#stopIfAborted(phase)
     const position = this.#state.position as EpochPosition
@@ -194,9 +195,9 @@ export class TrainingRun {
     }
     states.default.dispose()
     states.own?.dispose()
-    const names = (trainingConfig.metrics ?? []) as MetricName[]
+    const { metrics: wanted } = this.#parts
     const metrics =
-      names.length === 0 ? {} : measure(names, result.outputs[0] as Tensor, validation.targetsInOrder(order))
+      wanted.length === 0 ? {} : await measure(wanted, result.outputs[0] as Tensor, validation.targetsInOrder(order))
     for (const output of result.outputs) output.dispose()
     return { loss: result.loss, metrics }
   }
@@ -269,12 +270,12 @@ export class TrainingRun {
 }
 
 /** The metrics of a validation; disposes the targets. */
-function measure(names: readonly MetricName[], output: Tensor, targets: Tensor): Record<string, number> {
+async function measure(wanted: readonly Metric[], output: Tensor, targets: Tensor): Promise<Record<string, number>> {
   const values = (tensor: Tensor) => ({
     data: scope(() => tensor.to('float64').data() as Float64Array),
     shape: tensor.shape,
   })
-  const metrics = computeMetrics(names, values(output), values(targets))
+  const metrics = await computeMetrics(wanted, values(output), values(targets))
   targets.dispose()
   return metrics
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { differenceLines } from '../../src/command-line/differences.js'
-import { nearNames } from '../../src/command-line/near-names.js'
+import { nearNames } from '../../src/format/near-names.js'
 import { strictJson } from '../../src/command-line/strict-json.js'
 import { factLines, tableLines } from '../../src/command-line/table.js'
 import { formatAge, formatBytes, formatNumber, plural, printable, printableLines } from '../../src/command-line/text.js'

@@ -1,7 +1,8 @@
 /** Metrics and what counts as best. */
 import assert from 'node:assert/strict'
 import type { Best, TrainingMetrics } from '../../src/checkpoint/schema.js'
-import { checkMetrics, computeMetrics } from '../../src/training/metrics.js'
+import type { TrainingConfig } from '../../src/checkpoint/training-config.js'
+import { checkMetrics, computeMetrics, resolveMetrics } from '../../src/training/metrics.js'
 import { improvement, resolveMonitor } from '../../src/training/monitor.js'
 
 const values = (shape: number[], ...data: number[]): { shape: number[]; data: Float64Array } => ({
@@ -18,46 +19,49 @@ const epoch = (number: number, valLoss: number | null, valMetrics = {}): Trainin
   trainingTime: 1,
 })
 
+const compute = (names: string[], ...sides: [ReturnType<typeof values>, ReturnType<typeof values>]) =>
+  computeMetrics(resolveMetrics(names), ...sides)
+
 describe('metrics', () => {
-  it('computes accuracy with the first of equal scores, and NaN as the largest, as torch.argmax does', () => {
-    const outputs = values([4, 3], 1, 5, 5, 0, NaN, 9, 2, 1, 0, 0, 0, 1)
-    assert.deepEqual(computeMetrics(['accuracy'], outputs, values([4], 1, 1, 0, 0)), { accuracy: 0.75 })
+  it('computes accuracy with the first of equal scores, as torch.argmax does', async () => {
+    const outputs = values([4, 3], 1, 5, 5, 0, 8, 9, 2, 1, 0, 0, 0, 1)
+    assert.deepEqual(await compute(['accuracy'], outputs, values([4], 1, 2, 0, 0)), { accuracy: 0.75 })
   })
 
-  it('computes mse and rmse', () => {
-    assert.deepEqual(computeMetrics(['mse', 'rmse'], values([2, 2], 1, 2, 3, 4), values([2, 2], 1, 2, 3, 8)), {
-      mse: 4,
-      rmse: 2,
-    })
+  it('computes mse and rmse, the root position by position', async () => {
+    const found = await compute(['mse', 'rmse'], values([2, 2], 1, 2, 3, 4), values([2, 2], 1, 2, 3, 8))
+    assert.deepEqual(found, { mse: 4, rmse: Math.sqrt(8) / 2 })
   })
 
   it('refuses shapes that a metric cannot have', () => {
-    checkMetrics(['accuracy'], [8, 10], [8])
-    checkMetrics(['mse'], [8, 1], [8, 1])
-    assert.throws(() => checkMetrics(['rmse'], [8, 1], [8]), {
+    const check = (name: string, output: number[], target: number[]) =>
+      checkMetrics(resolveMetrics([name]), output, target)
+    check('accuracy', [8, 10], [8])
+    check('mse', [8, 1], [8, 1])
+    assert.throws(() => check('rmse', [8, 1], [8]), {
       code: 'ERR_DATA',
       message: /'rmse' needs .*; here outputs are \[8, 1\] and targets \[8\]/,
     })
-    assert.throws(() => checkMetrics(['accuracy'], [8], [8]), { code: 'ERR_DATA' })
+    assert.throws(() => check('accuracy', [8, 3], [8, 3]), { code: 'ERR_DATA' })
   })
 })
 
 describe('the best epoch', () => {
   it('is monitored as configured, with a direction that suits the metric', () => {
-    const phases = [{ name: 'a', epochs: 1, lr: 1 }]
-    assert.deepEqual(resolveMonitor({ loss: 'mse', phases }, true), { name: 'val_loss', mode: 'min' })
-    assert.deepEqual(resolveMonitor({ loss: 'mse', phases }, false), { name: 'train_loss', mode: 'min' })
-    assert.deepEqual(resolveMonitor({ loss: 'mse', phases, metrics: ['accuracy'], monitor: 'val_accuracy' }, true), {
+    const config: TrainingConfig = { loss: 'mse', phases: [{ name: 'a', epochs: 1, lr: 1 }] }
+    const computed = (...names: string[]) => ({ validates: true, metrics: resolveMetrics(names) })
+    const nothing = { validates: false, metrics: [] }
+    assert.deepEqual(resolveMonitor(config, computed()), { name: 'val_loss', mode: 'min' })
+    assert.deepEqual(resolveMonitor(config, nothing), { name: 'train_loss', mode: 'min' })
+    assert.deepEqual(resolveMonitor({ ...config, monitor: 'val_accuracy' }, computed('accuracy')), {
       name: 'val_accuracy',
       mode: 'max',
     })
-    assert.throws(() => resolveMonitor({ loss: 'mse', phases, monitor: 'val_acc', metrics: ['rmse'] }, true), {
+    assert.throws(() => resolveMonitor({ ...config, monitor: 'val_acc' }, computed('rmse')), {
       code: 'ERR_MONITOR_MISSING',
       message: "monitor 'val_acc' is not computed in this run; there are train_loss, val_loss, val_rmse",
     })
-    assert.throws(() => resolveMonitor({ loss: 'mse', phases, monitor: 'val_loss' }, false), {
-      code: 'ERR_MONITOR_MISSING',
-    })
+    assert.throws(() => resolveMonitor({ ...config, monitor: 'val_loss' }, nothing), { code: 'ERR_MONITOR_MISSING' })
   })
 
   it('is never one of NaN or infinity, and a tie keeps the earlier', () => {
