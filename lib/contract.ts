@@ -11,7 +11,7 @@
  */
 
 /** Raised whenever a name or a type below changes; an addon built for another value is refused with `ERR_ADDON_MISMATCH`. */
-export const contractVersion = 1
+export const contractVersion = 2
 
 /** PyTorch's dtype names without the `torch.` prefix, as `str(torch.float32)` prints them. */
 export type DType =
@@ -222,9 +222,12 @@ export type RunOptions = BatchSource & {
    * shorter last group of an epoch is run by itself, with its own number here. Default 1.
    */
   accumulate?: number
-  /** Batches of the first step that earlier runs have done already. Default 0: gradients that are there are dropped. */
+  /**
+   * Batches of the first step that earlier runs have done already: as many as the last run kept, unless the gradients come from `setGradients`; less than
+   * `accumulate`. Default 0: gradients that are there are dropped.
+   */
   accumulated?: number
-  /** `torch.nn.utils.clip_grad_norm_` with the 2-norm, then `clip_grad_value_`, before each step; null (the default): none. */
+  /** `torch.nn.utils.clip_grad_norm_` with the 2-norm over the parameters of all groups in order, then `clip_grad_value_`, before each step; null (the default): none. */
   clipGradNorm?: number | null
   clipGradValue?: number | null
   /** What to do with a loss or gradients that are NaN or infinite: end the run (the default) or pass over the batch, or the step whose gradients they are. */
@@ -234,14 +237,14 @@ export type RunOptions = BatchSource & {
 export interface RunResult {
   /** Batches done, those passed over included. */
   batches: number
-  /** Optimizer steps made. */
+  /** Optimizer steps made. None for a step all of whose batches, or whose gradients, were passed over. */
   steps: number
   samples: number
   /** One loss a batch, as the loss graph gives it (not divided). */
   losses: Float64Array
   /** The norm of all gradients before clipping, one a step; empty without `clipGradNorm`. */
   gradNorms: Float64Array
-  /** Batches of the unfinished step whose gradients are kept. */
+  /** Batches of the unfinished step, those passed over included; their gradients are kept. 0 after gradients that were not finite: they are dropped. */
   accumulated: number
   /** What was passed over, in order: a batch of this run (index from 0), and the first parameter whose gradient is not finite, or null where it is the loss. */
   skipped: readonly { batch: number; parameter: string | null }[]
@@ -272,9 +275,12 @@ export interface NativeSession {
   setParamGroups(options: { groups: readonly ParamGroup[] }): void
   /** State by parameter name, handles to the live tensors (`step` a float32 scalar). Parameters without state are absent. */
   optimizerState(): Record<string, Record<string, TensorHandle>>
-  /** Gradients of an unfinished step by parameter name: handles to the live tensors. */
+  /**
+   * Gradients of an unfinished step by parameter name: handles to the live tensors. They are the session's own: between two runs `tensorGrad` of a parameter does
+   * not show them.
+   */
   gradients(): Record<string, TensorHandle>
-  /** Puts such gradients (copied) in place of those that are there, to go on with a step that a checkpoint was made in. */
+  /** Puts such gradients (copied; dtype and sizes of the parameters) in place of those that are there, to go on with a step that a checkpoint was made in. */
   setGradients(options: { gradients: Readonly<Record<string, TensorHandle>> }): void
   /** Ends the running chunk after the current batch. */
   pause(): void

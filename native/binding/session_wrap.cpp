@@ -62,6 +62,9 @@ engine::OptimizerSpec readOptimizer(const Options& options) {
   return spec;
 }
 
+/// Neither undefined nor null.
+bool isGiven(const Options& options, const char* key) { return options.has(key) && !options.get(key).IsNull(); }
+
 engine::SessionSpec readSpec(const Options& options) {
   engine::SessionSpec spec;
   spec.trainGraph = options.value("trainGraph");
@@ -72,6 +75,7 @@ engine::SessionSpec readSpec(const Options& options) {
   if (options.has("constants")) spec.constants = readNamedTensors(options.object("constants"));
   if (!options.get("optimizer").IsNull()) spec.optimizer = readOptimizer(options.object("optimizer"));
   spec.device = options.string("device");
+  if (isGiven(options, "autocast")) spec.autocast = options.string("autocast");
   return spec;
 }
 
@@ -99,13 +103,69 @@ engine::BatchSource readBatches(const Options& options) {
   return source;
 }
 
+/// A number >= 0, NaN excluded.
+double readNonNegative(const Options& options, const char* key) {
+  const double number = options.number(key);
+  if (!(number >= 0)) rejectArgument(options.path(key), "a number >= 0", options.get(key));
+  return number;
+}
+
+engine::RunOptions readRunOptions(const Options& options) {
+  engine::RunOptions run;
+  run.maxDurationMs = readNonNegative(options, "maxDurationMs");
+  if (options.has("accumulate")) run.accumulate = options.integer("accumulate");
+  if (run.accumulate < 1) rejectArgument(options.path("accumulate"), "at least 1", options.get("accumulate"));
+  if (options.has("accumulated")) run.accumulated = options.integer("accumulated");
+  if (run.accumulated < 0 || run.accumulated >= run.accumulate) {
+    rejectArgument(options.path("accumulated"),
+                   "0 to " + std::to_string(run.accumulate - 1) + " (less than the batches of a step)",
+                   options.get("accumulated"));
+  }
+  if (isGiven(options, "clipGradNorm")) run.clipGradNorm = readNonNegative(options, "clipGradNorm");
+  if (isGiven(options, "clipGradValue")) run.clipGradValue = readNonNegative(options, "clipGradValue");
+  if (options.has("onNonFinite")) {
+    const std::string action = options.string("onNonFinite");
+    if (action != "stop" && action != "skip")
+      rejectArgument(options.path("onNonFinite"), "'stop' or 'skip'", options.get("onNonFinite"));
+    run.skipNonFinite = action == "skip";
+  }
+  return run;
+}
+
+Napi::Float64Array toJs(Napi::Env env, const std::vector<double>& numbers) {
+  Napi::Float64Array array = Napi::Float64Array::New(env, numbers.size());
+  std::copy(numbers.begin(), numbers.end(), array.Data());
+  return array;
+}
+
+Napi::Array toJs(Napi::Env env, const std::vector<engine::NonFiniteBatch>& skipped) {
+  Napi::Array array = Napi::Array::New(env, skipped.size());
+  for (size_t i = 0; i < skipped.size(); ++i) {
+    const Napi::HandleScope scope(env);
+    Napi::Object entry = Napi::Object::New(env);
+    entry.Set("batch", static_cast<double>(skipped[i].batch));
+    entry.Set("parameter",
+              skipped[i].parameter ? Napi::Value(Napi::String::New(env, *skipped[i].parameter)) : env.Null());
+    array.Set(static_cast<uint32_t>(i), entry);
+  }
+  return array;
+}
+
+Napi::Object toJs(Napi::Env env, const engine::NamedTensors& tensors) {
+  Napi::Object object = Napi::Object::New(env);
+  for (const auto& [name, tensor] : tensors) object.Set(name, TensorHandle::create(env, tensor));
+  return object;
+}
+
 Napi::Value toJs(Napi::Env env, const engine::RunResult& result) {
   Napi::Object object = Napi::Object::New(env);
+  object.Set("batches", static_cast<double>(result.batches));
   object.Set("steps", static_cast<double>(result.steps));
   object.Set("samples", static_cast<double>(result.samples));
-  Napi::Float64Array losses = Napi::Float64Array::New(env, result.losses.size());
-  std::copy(result.losses.begin(), result.losses.end(), losses.Data());
-  object.Set("losses", losses);
+  object.Set("losses", toJs(env, result.losses));
+  object.Set("gradNorms", toJs(env, result.gradNorms));
+  object.Set("accumulated", static_cast<double>(result.accumulated));
+  object.Set("skipped", toJs(env, result.skipped));
   object.Set("reason", engine::stopReasonName(result.reason));
   return object;
 }
@@ -149,6 +209,8 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
                            InstanceMethod<&SessionWrap::guard<&SessionWrap::evaluate>>("evaluate"),
                            InstanceMethod<&SessionWrap::guard<&SessionWrap::setParamGroups>>("setParamGroups"),
                            InstanceMethod<&SessionWrap::guard<&SessionWrap::optimizerState>>("optimizerState"),
+                           InstanceMethod<&SessionWrap::guard<&SessionWrap::gradients>>("gradients"),
+                           InstanceMethod<&SessionWrap::guard<&SessionWrap::setGradients>>("setGradients"),
                            InstanceMethod<&SessionWrap::guard<&SessionWrap::pause>>("pause"),
                            InstanceMethod<&SessionWrap::guard<&SessionWrap::dispose>>("dispose"),
                        });
@@ -183,17 +245,14 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
   Napi::Value run(const Napi::CallbackInfo& info) {
     const Options options(info, "run");
     engine::BatchSource source = readBatches(options);
+    const engine::RunOptions runOptions = readRunOptions(options);
     engine::releaseWaitingThreads();  // this thread's, from eager operators
-    const double maxDurationMs = options.number("maxDurationMs");
-    if (!(maxDurationMs >= 0)) {
-      rejectArgument(options.path("maxDurationMs"), "a number >= 0", options.get("maxDurationMs"));
-    }
     const auto makeResult = [session = session_](Napi::Env env, engine::RunResult& result) {
       return toJs(env, result);
     };
     return promiseOf<engine::RunResult>(info.Env(), "run", makeResult,
                                         [&](const engine::Session::Done<engine::RunResult>& done) {
-                                          session_->run(std::move(source), maxDurationMs, done);
+                                          session_->run(std::move(source), runOptions, done);
                                         });
   }
 
@@ -217,12 +276,15 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
   Napi::Value optimizerState(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     Napi::Object state = Napi::Object::New(env);
-    for (const auto& [parameter, tensors] : session_->optimizerState()) {
-      Napi::Object entry = Napi::Object::New(env);
-      for (const auto& [key, tensor] : tensors) entry.Set(key, TensorHandle::create(env, tensor));
-      state.Set(parameter, entry);
-    }
+    for (const auto& [parameter, tensors] : session_->optimizerState()) state.Set(parameter, toJs(env, tensors));
     return state;
+  }
+
+  Napi::Value gradients(const Napi::CallbackInfo& info) { return toJs(info.Env(), session_->gradients()); }
+
+  Napi::Value setGradients(const Napi::CallbackInfo& info) {
+    session_->setGradients(readNamedTensors(Options(info, "setGradients").object("gradients")));
+    return info.Env().Undefined();
   }
 
   Napi::Value pause(const Napi::CallbackInfo& info) {

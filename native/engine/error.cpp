@@ -50,4 +50,9 @@ Error translate(const std::exception_ptr& failure) noexcept {
   }
 }
 
+void rethrowFrom(const std::string& where) {
+  const Error error = translate(std::current_exception());
+  throw Error(error.code(), where + ": " + error.what());
+}
+
 }  // namespace torchkeep::engine

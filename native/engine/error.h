@@ -40,4 +40,7 @@ class Error : public std::runtime_error {
 /// c10::Error (short text), others.
 Error translate(const std::exception_ptr& failure) noexcept;
 
+/// The exception in flight with `where` in front of its message.
+[[noreturn]] void rethrowFrom(const std::string& where);
+
 }  // namespace torchkeep::engine

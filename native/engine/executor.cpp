@@ -5,6 +5,7 @@
 #include <ATen/core/grad_mode.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "engine/error.h"
@@ -99,8 +100,12 @@ bool sizesFit(at::IntArrayRef sizes, const std::vector<std::optional<int64_t>>& 
   return true;
 }
 
+bool dtypeFits(at::ScalarType dtype, const TensorMeta& meta) {
+  return dtype == meta.dtype || dtype == meta.autocastDtype;
+}
+
 bool fits(const at::Tensor& tensor, const TensorMeta& meta, c10::Device device) {
-  return tensor.device() == device && tensor.scalar_type() == meta.dtype && sizesFit(tensor.sizes(), meta.sizes);
+  return tensor.device() == device && dtypeFits(tensor.scalar_type(), meta) && sizesFit(tensor.sizes(), meta.sizes);
 }
 
 const char* kindName(GraphInput::Kind kind) {
@@ -124,7 +129,10 @@ void requireFits(const at::Tensor& tensor, const TensorMeta& meta, c10::Device d
     throw Error(ErrorCode::InvalidArgument, what + ": expected " + expected + ", found " + found);
   };
   if (tensor.device() != device) reject("device " + device.str(), tensor.device().str());
-  if (tensor.scalar_type() != meta.dtype) reject("dtype " + dtypeName(meta.dtype), dtypeName(tensor.scalar_type()));
+  if (!dtypeFits(tensor.scalar_type(), meta)) {
+    const std::string other = meta.autocastDtype ? " or " + dtypeName(*meta.autocastDtype) : "";
+    reject("dtype " + dtypeName(meta.dtype) + other, dtypeName(tensor.scalar_type()));
+  }
   if (!sizesFit(tensor.sizes(), meta.sizes)) reject("sizes " + describeSizes(meta.sizes), describe(tensor.sizes()));
 }
 
@@ -167,6 +175,15 @@ void Executor::bind(GraphInput& input, const GraphBindings& bindings) {
     throw Error(ErrorCode::InvalidArgument, what + ": the graph reads it, expected a tensor of that name, found none");
   if (input.meta) requireFits(found->second, *input.meta, device_, what);
   values_[static_cast<size_t>(input.slot)] = found->second;
+}
+
+void Executor::allowAutocast(size_t count, at::ScalarType lower) {
+  for (size_t i = 0; i < std::min(count, userInputs_.size()); ++i) {
+    std::optional<TensorMeta>& meta = userInputs_[i]->meta;
+    if (!meta) continue;
+    if (meta->dtype == at::kFloat) meta->autocastDtype = lower;
+    if (meta->dtype == lower) meta->autocastDtype = at::kFloat;
+  }
 }
 
 bool Executor::run(const std::vector<at::Tensor>& inputs, std::vector<at::Tensor>& outputs) {

@@ -37,6 +37,10 @@ class Executor {
   /// fit the graph are Error(InvalidArgument).
   bool run(const std::vector<at::Tensor>& inputs, std::vector<at::Tensor>& outputs);
 
+  /// Lets the first `count` inputs be float32 where the graph says `lower` and the other way round: they are results
+  /// under autocast, and graphs are recorded without it.
+  void allowAutocast(size_t count, at::ScalarType lower);
+
   const std::string& label() const { return graph_.label; }
   size_t userInputs() const { return userInputs_.size(); }
   size_t userOutputs() const { return userOutputs_; }
@@ -55,7 +59,7 @@ class Executor {
   const c10::Device device_;
   const GeneratorPtr generator_;
   const std::atomic<bool>& stop_;
-  std::vector<const GraphInput*> userInputs_;
+  std::vector<GraphInput*> userInputs_;
   size_t userOutputs_ = 0;
   TensorTable buffers_;
   /// By slot. Parameters, buffers and constants stay; everything else is dropped after its last reader.
@@ -65,7 +69,7 @@ class Executor {
   std::vector<c10::IValue> stack_;
 };
 
-/// Throws Error(InvalidArgument) that names `what` unless `tensor` is on `device` and has the dtype and sizes of
+/// Throws Error(InvalidArgument) that names `what` unless `tensor` is on `device` and has a dtype and the sizes of
 /// `meta`.
 void requireFits(const at::Tensor& tensor, const TensorMeta& meta, c10::Device device, const std::string& what);
 

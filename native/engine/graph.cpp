@@ -43,7 +43,7 @@ bool drawsNothing(const c10::FunctionSchema& schema, const std::vector<Argument>
 }
 
 TensorMeta readTensorMeta(const Value& meta, const std::string& where) {
-  TensorMeta result{scalarTypeOfExport(asInt(field(meta, "dtype", where), where), where), {}};
+  TensorMeta result{scalarTypeOfExport(asInt(field(meta, "dtype", where), where), where), {}, {}};
   for (const Value& size : asList(field(meta, "sizes", where), where)) {
     const auto [kind, value] = asUnion(size, where);
     result.sizes.push_back(kind == "as_int" ? std::optional(asInt(value, where)) : std::nullopt);

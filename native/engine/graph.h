@@ -71,6 +71,8 @@ struct Node {
 struct TensorMeta {
   at::ScalarType dtype;
   std::vector<std::optional<int64_t>> sizes;
+  /// Taken as well: what autocast may make of `dtype`.
+  std::optional<at::ScalarType> autocastDtype;
 };
 
 struct GraphInput {

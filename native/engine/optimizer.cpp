@@ -160,6 +160,12 @@ void Optimizer::setGroups(const std::vector<ParamGroup>& groups) {
   setOptions(options);
 }
 
+std::vector<TrainedParameter> Optimizer::parameters() const {
+  std::vector<TrainedParameter> all;
+  for (const Group& group : groups_) all.insert(all.end(), group.begin(), group.end());
+  return all;
+}
+
 OptimizerState Optimizer::state() const {
   OptimizerState state;
   for (size_t g = 0; g < groups_.size(); ++g) {

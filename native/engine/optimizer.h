@@ -52,6 +52,8 @@ class Optimizer {
   void update();
   /// Replaces the hyperparameters of all groups; names and order must be the same.
   void setGroups(const std::vector<ParamGroup>& groups);
+  /// Those of all groups, in order.
+  std::vector<TrainedParameter> parameters() const;
   /// The live state tensors, by parameter name and Python's keys. Parameters without state are absent.
   OptimizerState state() const;
 

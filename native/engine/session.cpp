@@ -150,10 +150,10 @@ void Session::compile(SessionSpec spec, Done<bool> done) {
   submit<bool>("createSession", tensors, /*data=*/{}, /*draws=*/false, std::move(operation), std::move(done));
 }
 
-void Session::run(BatchSource source, double maxDurationMs, Done<RunResult> done) {
+void Session::run(BatchSource source, RunOptions options, Done<RunResult> done) {
   TrainingProgram& program = this->program("run");
   const std::vector<TensorPtr> data = tensorsOf(source);
-  auto operation = [&program, maxDurationMs, source = std::move(source)] { return program.run(source, maxDurationMs); };
+  auto operation = [&program, options, source = std::move(source)] { return program.run(source, options); };
   submit<RunResult>("run", program.tensors(), data, program.trainingDraws(), std::move(operation), std::move(done));
 }
 
@@ -170,6 +170,14 @@ void Session::setParamGroups(const std::vector<ParamGroup>& groups) {
 }
 
 OptimizerState Session::optimizerState() { return program("optimizerState").optimizerState(); }
+
+NamedTensors Session::gradients() { return program("gradients").gradients(); }
+
+void Session::setGradients(const NamedTensors& gradients) {
+  TrainingProgram& program = this->program("setGradients");
+  for (const auto& [name, tensor] : gradients) refuseBusy(tensor, "setGradients: \"" + name + "\"");
+  program.setGradients(gradients);
+}
 
 void Session::pause() {
   const std::lock_guard<std::mutex> lock(mutex_);

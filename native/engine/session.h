@@ -48,6 +48,8 @@ struct SessionSpec {
   NamedTensors constants;
   std::optional<OptimizerSpec> optimizer;
   std::string device;
+  /// `bfloat16`; empty: none.
+  std::string autocast;
 };
 
 /// `BatchSource` of lib/contract.ts: rows of whole tensors by index, or ready batches.
@@ -62,15 +64,38 @@ struct BatchSource {
   int64_t inputs = 0;
 };
 
+/// How to train; `RunOptions` of lib/contract.ts.
+struct RunOptions {
+  double maxDurationMs = 0;
+  /// Batches of one optimizer step, and those of the first that earlier runs have done.
+  int64_t accumulate = 1;
+  int64_t accumulated = 0;
+  std::optional<double> clipGradNorm;
+  std::optional<double> clipGradValue;
+  bool skipNonFinite = false;
+};
+
+/// A batch with a loss, or with the gradients of `parameter`, that is not finite.
+struct NonFiniteBatch {
+  int64_t batch = 0;
+  std::optional<std::string> parameter;
+};
+
 enum class StopReason { End, Time, Paused, Stopped, NonFinite };
 
 /// The spelling of lib/contract.ts.
 const char* stopReasonName(StopReason reason) noexcept;
 
 struct RunResult {
+  int64_t batches = 0;
   int64_t steps = 0;
   int64_t samples = 0;
+  /// One a batch; one more where the last one ended the run.
   std::vector<double> losses;
+  /// One a step, with `clipGradNorm`.
+  std::vector<double> gradNorms;
+  int64_t accumulated = 0;
+  std::vector<NonFiniteBatch> skipped;
   StopReason reason = StopReason::End;
 };
 
@@ -97,15 +122,20 @@ class Session {
 
   /// The first operation: compiles the graphs and makes the optimizer. Fails with InvalidArgument naming the culprit.
   void compile(SessionSpec spec, Done<bool> done);
-  /// Trains on the batches; gradients are dropped before every step and at the end. The chunk ends after the first step
-  /// past `maxDurationMs`. A failing step says its number and leaves the session usable.
-  void run(BatchSource source, double maxDurationMs, Done<RunResult> done);
+  /// Trains on the batches; gradients are dropped before every step, those of an unfinished one are kept. The chunk
+  /// ends after the first batch past `maxDurationMs`. A failing step says its number, drops all gradients and leaves
+  /// the session usable.
+  void run(BatchSource source, RunOptions options, Done<RunResult> done);
   /// Evaluates under no_grad with the evaluation graph. Outputs are concatenated along dimension 0 (0-d ones become one
   /// element a batch).
   void evaluate(BatchSource source, Done<EvaluateResult> done);
   void setParamGroups(const std::vector<ParamGroup>& groups);
   /// The live tensors.
   OptimizerState optimizerState();
+  /// Those of an unfinished step: the live tensors.
+  NamedTensors gradients();
+  /// Puts copies in place of them.
+  void setGradients(const NamedTensors& gradients);
   /// Ends the running operation after the current step or batch; without one it does nothing.
   void pause();
   /// Ends the running operation between two graph nodes, joins the thread, drops the tensors. Idempotent.

@@ -3,11 +3,10 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 
-#include <chrono>
-#include <cmath>
+#include <algorithm>
 #include <limits>
-#include <tuple>
 
+#include "engine/autocast.h"
 #include "engine/error.h"
 #include "engine/session_batches.h"
 #include "engine/tensor.h"
@@ -22,6 +21,13 @@ c10::Device parseSessionDevice(const std::string& name) {
     throw Error(ErrorCode::InvalidArgument,
                 "device: expected a device name such as cpu or cuda:0, found \"" + name + "\"");
   }
+}
+
+std::optional<at::ScalarType> parseAutocast(const std::string& name) {
+  if (name.empty()) return std::nullopt;
+  if (name != "bfloat16")
+    throw Error(ErrorCode::InvalidArgument, "autocast: expected bfloat16, found \"" + name + "\"");
+  return at::kBFloat16;
 }
 
 bool isSameView(const at::Tensor& a, const at::Tensor& b) {
@@ -77,12 +83,6 @@ Executor makeExecutor(const Value& graph, const char* label, const SessionSpec& 
   return Executor(compileGraph(graph, label, device), {parameters, buffers, constants}, device, generator, stop);
 }
 
-/// The exception in flight, as a failure of one step or batch.
-[[noreturn]] void rethrowFrom(const std::string& where) {
-  const Error error = translate(std::current_exception());
-  throw Error(error.code(), where + ": " + error.what());
-}
-
 void requireLossCount(size_t expected, size_t found) {
   if (expected != found) {
     throw Error(ErrorCode::InvalidArgument, "loss graph: expected " + std::to_string(found) +
@@ -96,18 +96,21 @@ void requireLossCount(size_t expected, size_t found) {
 TrainingProgram::TrainingProgram(const SessionSpec& spec, const GeneratorPtr& generator, const std::atomic<bool>& stop,
                                  const std::atomic<bool>& pause)
     : device_(parseSessionDevice(spec.device)),
+      autocast_(parseAutocast(spec.autocast)),
       stop_(stop),
       pause_(pause),
       tensors_(handlesOf(spec)),
       parameters_(tieParameters(spec.parameters)),
       train_(makeExecutor(spec.trainGraph, "train graph", spec, parameters_, device_, generator, stop)),
       eval_(makeExecutor(spec.evalGraph, "evaluation graph", spec, parameters_, device_, generator, stop)),
-      loss_(makeExecutor(spec.lossGraph, "loss graph", spec, parameters_, device_, generator, stop)) {
+      loss_(makeExecutor(spec.lossGraph, "loss graph", spec, parameters_, device_, generator, stop)),
+      optimizer_(spec.optimizer ? createOptimizer(*spec.optimizer, parameters_) : nullptr),
+      gradients_(optimizer_ ? optimizer_->parameters() : std::vector<TrainedParameter>()) {
   if (loss_.userOutputs() != 1) {
     throw Error(ErrorCode::InvalidArgument,
                 "loss graph: expected one output, found " + std::to_string(loss_.userOutputs()));
   }
-  if (spec.optimizer) optimizer_ = createOptimizer(*spec.optimizer, parameters_);
+  if (autocast_) loss_.allowAutocast(train_.userOutputs(), *autocast_);
 }
 
 Optimizer& TrainingProgram::optimizer(const char* what) const {
@@ -123,9 +126,21 @@ void TrainingProgram::setParamGroups(const std::vector<ParamGroup>& groups) {
 
 OptimizerState TrainingProgram::optimizerState() const { return optimizer("optimizerState").state(); }
 
+NamedTensors TrainingProgram::gradients() const {
+  optimizer("gradients");
+  return gradients_.kept();
+}
+
+void TrainingProgram::setGradients(const NamedTensors& gradients) {
+  optimizer("setGradients");
+  gradients_.keepCopies(gradients);
+  keptBatches_ = std::nullopt;
+}
+
 std::vector<TensorPtr> TrainingProgram::tensors() const {
   std::vector<TensorPtr> all = tensors_;
   if (optimizer_ == nullptr) return all;
+  for (const at::Tensor& gradient : gradients_.live()) all.push_back(wrap(gradient));
   for (const auto& [name, state] : optimizer_->state()) {
     for (const auto& [key, tensor] : state) all.push_back(tensor);
   }
@@ -136,69 +151,6 @@ void TrainingProgram::dropGradients() {
   for (const auto& [name, parameter] : parameters_) {
     if (parameter.grad().defined()) parameter.mutable_grad().reset();
   }
-}
-
-RunResult TrainingProgram::run(const BatchSource& source, double maxDurationMs) {
-  using Clock = std::chrono::steady_clock;
-  const auto start = Clock::now();
-  optimizer("run");
-  const BatchReader batches(source, device_);
-  struct DropOnExit {
-    TrainingProgram& program;
-    ~DropOnExit() { program.dropGradients(); }
-  } dropOnExit{*this};
-
-  RunResult result;
-  for (size_t i = 0; i < batches.count(); ++i) {
-    Step step = Step::Stopped;
-    double loss = 0;
-    int64_t samples = 0;
-    try {
-      const std::vector<at::Tensor> batch = batches.read(i);
-      samples = batch.front().size(0);
-      step = trainStep(batch, source.inputs, loss);
-    } catch (...) {
-      rethrowFrom("step " + std::to_string(stepsDone_ + 1) + " of the session (batch " + std::to_string(i) +
-                  " of this run)");
-    }
-    if (step == Step::Stopped) {
-      result.reason = StopReason::Stopped;
-      return result;
-    }
-    result.losses.push_back(loss);
-    if (step == Step::NonFinite) {
-      result.reason = StopReason::NonFinite;
-      return result;
-    }
-    ++stepsDone_;
-    ++result.steps;
-    result.samples += samples;
-    if (i + 1 == batches.count()) break;
-    const double elapsedMs = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-    if (pause_.load(std::memory_order_relaxed)) result.reason = StopReason::Paused;
-    if (elapsedMs > maxDurationMs) result.reason = StopReason::Time;
-    if (result.reason != StopReason::End) return result;
-  }
-  return result;
-}
-
-TrainingProgram::Step TrainingProgram::trainStep(const std::vector<at::Tensor>& batch, int64_t inputs,
-                                                 double& lossValue) {
-  const at::AutoGradMode recordGradients(true);
-  dropGradients();
-  std::vector<at::Tensor> outputs;
-  if (!train_.run({batch.begin(), batch.begin() + inputs}, outputs)) return Step::Stopped;
-  at::Tensor loss;
-  if (!computeLoss(std::move(outputs), batch, inputs, loss)) return Step::Stopped;
-  lossValue = loss.item<double>();
-  if (!std::isfinite(lossValue)) return Step::NonFinite;
-  if (!loss.requires_grad()) {
-    throw Error(ErrorCode::InvalidArgument,
-                "expected a loss that depends on a parameter with requires_grad, found none (is everything frozen?)");
-  }
-  loss.backward();
-  optimizer_->update();
-  return Step::Done;
 }
 
 bool TrainingProgram::computeLoss(std::vector<at::Tensor> modelOutputs, const std::vector<at::Tensor>& batch,
@@ -226,6 +178,7 @@ EvaluateResult TrainingProgram::evaluate(const BatchSource& source) {
       hasLoss = static_cast<size_t>(source.inputs) < batch.size();
       std::vector<at::Tensor> batchOutputs;
       at::Tensor loss;
+      const Autocast autocast(device_, autocast_, stop_);
       if (!eval_.run({batch.begin(), batch.begin() + source.inputs}, batchOutputs) ||
           (hasLoss && !computeLoss(batchOutputs, batch, source.inputs, loss))) {
         result.reason = StopReason::Stopped;

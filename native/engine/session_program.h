@@ -4,9 +4,11 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine/executor.h"
+#include "engine/gradients.h"
 #include "engine/optimizer.h"
 #include "engine/session.h"
 
@@ -19,11 +21,13 @@ class TrainingProgram {
                   const std::atomic<bool>& pause);
 
   /// On the session's thread.
-  RunResult run(const BatchSource& source, double maxDurationMs);
+  RunResult run(const BatchSource& source, const RunOptions& options);
   EvaluateResult evaluate(const BatchSource& source);
 
   void setParamGroups(const std::vector<ParamGroup>& groups);
   OptimizerState optimizerState() const;
+  NamedTensors gradients() const;
+  void setGradients(const NamedTensors& gradients);
 
   /// Every tensor that an operation reads or writes.
   std::vector<TensorPtr> tensors() const;
@@ -31,10 +35,19 @@ class TrainingProgram {
   bool evaluationDraws() const { return eval_.random() || loss_.random(); }
 
  private:
-  enum class Step { Done, Stopped, NonFinite };
+  enum class Outcome { Done, Stopped, NonFinite };
 
-  /// One training step; the loss goes to `loss`.
-  Step trainStep(const std::vector<at::Tensor>& batch, int64_t inputs, double& loss);
+  /// Checks the options against the gradients that are kept, and makes those the parameters'.
+  void beginRun(const RunOptions& options);
+  /// Keeps the gradients of `accumulated` batches.
+  void endRun(int64_t accumulated);
+  /// Batch number `index` of the run and, where it ends a group, the step. What comes of it is noted in `result`.
+  Outcome trainBatch(const std::vector<at::Tensor>& batch, int64_t index, int64_t inputs, const RunOptions& options,
+                     RunResult& result);
+  /// Forward and loss. False when stopped.
+  bool forward(const std::vector<at::Tensor>& batch, int64_t inputs, at::Tensor& loss);
+  void backward(const at::Tensor& loss, int64_t accumulate);
+  Outcome step(int64_t index, const RunOptions& options, RunResult& result);
   /// Runs the loss graph on the model's outputs and the targets. False when stopped.
   bool computeLoss(std::vector<at::Tensor> modelOutputs, const std::vector<at::Tensor>& batch, int64_t inputs,
                    at::Tensor& loss);
@@ -42,6 +55,7 @@ class TrainingProgram {
   Optimizer& optimizer(const char* what) const;
 
   const c10::Device device_;
+  const std::optional<at::ScalarType> autocast_;
   const std::atomic<bool>& stop_;
   const std::atomic<bool>& pause_;
   std::vector<TensorPtr> tensors_;
@@ -51,6 +65,11 @@ class TrainingProgram {
   Executor eval_;
   Executor loss_;
   std::unique_ptr<Optimizer> optimizer_;
+  Gradients gradients_;
+  /// Batches whose gradients are kept between two runs; absent where they came from `setGradients`.
+  std::optional<int64_t> keptBatches_ = 0;
+  /// Whether any batch of the present group has given gradients: all may have been passed over.
+  bool hasGradients_ = false;
   /// Steps of the whole session, for messages.
   int64_t stepsDone_ = 0;
 };
