@@ -2,7 +2,7 @@
 import { type ArchiveValue, call, Parameter, saveArchive as writeArchive, Tensor } from '../lib/index.js'
 import type { DType, TensorHandle } from '../lib/contract.js'
 import { addon } from '../lib/native.js'
-import { publish, publishNew } from './checkpoint/store.js'
+import { type FileOperations, nodeFiles, publish, publishNew } from './checkpoint/store.js'
 import {
   type AnyTensorRecord,
   type ByteOrigin,
@@ -27,15 +27,16 @@ import { TorchkeepError } from './format/errors.js'
  *
  * @param value null, booleans, numbers (integral ones become ints; `PyFloat` says float), bigints, strings, Uint8Array (bytes), arrays, `Tuple`, Maps and plain objects
  *   (dicts), `OrderedDict`, Sets, tensors, and descriptions of tensors of another file (not mixed with live tensors).
+ * @param files the file operations; tests put failures between them.
  * @throws TorchkeepError `ERR_INVALID_ARGUMENT` naming the place of what cannot be saved; `ERR_CHECKPOINT_WRITE`.
  */
-export async function save(path: string, value: unknown): Promise<void> {
-  await publish(path, writerOf(path, value))
+export async function save(path: string, value: unknown, files: FileOperations = nodeFiles): Promise<void> {
+  await publish(path, writerOf(path, value), files)
 }
 
 /** {@link save}, but never over another file: where `path` is taken, the file is called `stem-2.pth`, `stem-3.pth`... Resolves to its name. */
-export async function saveNew(path: string, value: unknown): Promise<string> {
-  return publishNew(path, writerOf(path, value))
+export async function saveNew(path: string, value: unknown, files: FileOperations = nodeFiles): Promise<string> {
+  return publishNew(path, writerOf(path, value), files)
 }
 
 /** Plans the file now, so that what cannot be saved is refused before anything is written. */
@@ -133,7 +134,20 @@ export async function load(
 ): Promise<unknown> {
   requirePath(path)
   const file = await readTorchFile(path, { keepFloats })
-  const found = listTensors(file.value).map(({ path: at, record }) => ({
+  return loadTensors(path, file.value, { mmap, verify })
+}
+
+/**
+ * Loads the tensors that a part of what `readTorchFile(path)` read describes, and puts them in the place of their descriptions, in that value itself.
+ *
+ * @throws TorchkeepError as {@link load}.
+ */
+export async function loadTensors(
+  path: string,
+  value: unknown,
+  { mmap = false, verify = true }: Pick<LoadOptions, 'mmap' | 'verify'> = {},
+): Promise<unknown> {
+  const found = listTensors(value).map(({ path: at, record }) => ({
     at,
     record: requireStrided(path, at, record),
   }))
@@ -142,7 +156,7 @@ export async function load(
     for (const [record, handle] of await mapTensors(source, ofFile, { mmap, verify }))
       tensors.set(record, liveTensor(handle, record))
   }
-  return replaceTensors(file.value, (record) => tensors.get(record))
+  return replaceTensors(value, (record) => tensors.get(record))
 }
 
 interface FoundTensor {

@@ -3,7 +3,7 @@ import { join, relative, sep } from 'node:path'
 import { TorchkeepError } from '../format/errors.js'
 import { requireMetric } from './best.js'
 import { deleteFile, type FileState, moveToTrash, stateOf } from './removal.js'
-import { plan, type RetentionChoice, type RetentionPolicy } from './retention.js'
+import { keepBestRules, plan, type RetentionChoice, type RetentionPolicy } from './retention.js'
 import { sidecarsOf } from './sidecar.js'
 import { type FileOperations, nodeFiles } from './store.js'
 import { type SurveyedFile, type SurveyOptions, surveyFolder } from './survey.js'
@@ -49,7 +49,7 @@ export async function cleanCheckpoints(
 ): Promise<CleanupResult> {
   plan([], policy) // Wrong policies are refused before the files are read.
   const files = await surveyFolder(folder, options)
-  if (policy.keepBest !== undefined) requireMetric(files.filter(isRanked), policy.keepBest.metric)
+  for (const { metric } of keepBestRules(policy)) requireMetric(files.filter(isRanked), metric)
   const choices = plan(files, policy)
   const going = files.filter((_file, index) => choices[index]?.keep === false)
   const result: CleanupResult = {

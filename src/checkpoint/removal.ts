@@ -2,12 +2,19 @@
  * Takes files away: into a trash folder, or for good. A file goes only in the very state in which it was judged: whatever took its name meanwhile stays, and at every instant what goes into the trash exists
  * whole and durable under its old name or its new one.
  */
-import { randomBytes } from 'node:crypto'
-import { constants, copyFile, stat } from 'node:fs/promises'
+import { constants, copyFile, readdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { TorchkeepError } from '../format/errors.js'
 import type { FileIdentity } from '../format/tensor-record.js'
-import { type FileOperations, makeFolder, nodeFiles, publishNew, takeName } from './store.js'
+import {
+  type FileOperations,
+  isOfDeadProcess,
+  makeFolder,
+  nodeFiles,
+  processTag,
+  publishNew,
+  takeName,
+} from './store.js'
 
 /** What tells the state of a file in which it was judged from every other, and which names share its content. */
 export interface FileState extends FileIdentity {
@@ -61,7 +68,7 @@ export async function moveToTrash(
 export async function deleteFile(path: string, judged: FileState, files: FileOperations = nodeFiles): Promise<number> {
   await requireUnchanged(path, path, judged)
   // Renamed first and looked at again: a file that takes the name between a look and an unlink would be lost.
-  const hidden = join(dirname(path), `.torchkeep-removing-${randomBytes(8).toString('hex')}`)
+  const hidden = join(dirname(path), hiddenName(judged))
   await files.rename(path, hidden).catch((cause: unknown) => Promise.reject(writeError(path, messageOf(cause), cause)))
   let links: number
   try {
@@ -76,6 +83,33 @@ export async function deleteFile(path: string, judged: FileState, files: FileOpe
     throw writeError(path, `it is removed, but after a power cut it may be there again (${messageOf(cause)})`, cause)
   }
   return links === 1 ? judged.sizeBytes : 0
+}
+
+/** Tells who takes away what, so that {@link finishRemovals} can end what a killed process began. */
+function hiddenName({ inode, sizeBytes, modifiedNs }: FileState): string {
+  return `.torchkeep-removing-${processTag()}-${inode}-${sizeBytes}-${modifiedNs}`
+}
+
+const hiddenPattern = /^\.torchkeep-removing-(\w+-\d+-\d+)-(\d+)-(\d+)-(\d+)$/
+
+/**
+ * Removes what processes of this machine were about to delete in a folder when they died: a hidden file that is still the one that was judged. Any other (a file that had taken the name meanwhile, one of a copied folder) stays.
+ *
+ * @returns the names removed.
+ */
+export async function finishRemovals(folder: string, files: FileOperations = nodeFiles): Promise<string[]> {
+  const removed: string[] = []
+  for (const name of await readdir(folder)) {
+    const [, tag, inode, sizeBytes, modifiedNs] = hiddenPattern.exec(name) ?? []
+    if (tag === undefined || !isOfDeadProcess(tag)) continue
+    const path = join(folder, name)
+    const now = await stateOf(path)
+    const same = [now.inode, now.sizeBytes, now.modifiedNs].map(String).join() === [inode, sizeBytes, modifiedNs].join()
+    if (!same) continue
+    await files.remove(path)
+    removed.push(name)
+  }
+  return removed
 }
 
 /** Gives the file a second name, or makes a copy where it can have none there; whether it is a second name. */

@@ -3,8 +3,8 @@
  * tested, shown beforehand and explained.
  *
  * What holds under every policy: only checkpoints of a run are ever chosen (no backup, export, foreign or recovered file, no link, nothing in several files, nothing whose state is unknown);
- * `latest.pth` and `latest_best.pth` stay while they are valid; each run keeps a valid checkpoint if it has one, and its damaged ones that can be recovered if it has none; the choice does not depend
- * on the order of the files.
+ * `latest.pth`, `latest_best.pth` and the files of `phases/` stay while they are valid, and what the caller holds always; each run keeps a valid checkpoint if it has one, and its damaged ones that can be
+ * recovered if it has none; the choice does not depend on the order of the files.
  */
 import { basename } from 'node:path'
 import type { Container } from '../format/index.js'
@@ -34,6 +34,8 @@ export interface RetentionFile extends Moment {
   content: string
   /** A symbolic link. */
   isLink: boolean
+  /** Why the file stays under every policy, in words; it keeps its rank all the same. Absent where nothing says so. */
+  held?: string
 }
 
 /** Keeps the best by one metric. */
@@ -48,8 +50,10 @@ export interface KeepBest {
 export interface RetentionPolicy {
   /** Removes what is provably invalid. */
   invalid?: boolean
-  /** Removes all valid checkpoints but the best of each run. NaN is never among them; of equal ones the earlier is better; what has not got the metric stays. */
-  keepBest?: KeepBest
+  /**
+   * Removes all valid checkpoints but the best of each run; of several rules each keeps its own. NaN is never among the best; of equal ones the earlier is better; what has not got the metric stays.
+   */
+  keepBest?: KeepBest | readonly KeepBest[]
   /** Removes all valid checkpoints but the newest of each run; at least 1. */
   keepLast?: number
   /** Treats recovered files like other checkpoints; otherwise they stay. */
@@ -72,8 +76,10 @@ export type RetentionRule =
   | 'invalid-not-asked'
   /** Damaged but recoverable, in a run that has nothing valid. */
   | 'last-hope'
-  /** `latest.pth`, `latest_best.pth`. */
+  /** `latest.pth`, `latest_best.pth`, `phase_1_end.pth`... */
   | 'name'
+  /** The caller holds it. */
+  | 'held'
   /** Valid, and no rule looks at valid ones. */
   | 'valid'
   /** Valid, but no training checkpoint: has no rank. */
@@ -97,7 +103,7 @@ export interface RetentionChoice {
 }
 
 /** The checkpoint folder's own names, which scripts and resumes rely on. */
-const lastingNames = new Set(['latest.pth', 'latest_best.pth'])
+const lastingName = /^(latest|latest_best|phase_\d+_(end|best))\.pth$/
 
 /**
  * Chooses what stays, in the order of `files`.
@@ -126,11 +132,15 @@ export function plan(files: readonly RetentionFile[], policy: RetentionPolicy): 
   return files.map((file) => choices.get(file) as RetentionChoice)
 }
 
-function checkPolicy({ keepBest, keepLast }: RetentionPolicy): void {
+/** The rules of `keepBest`, one or several. */
+export const keepBestRules = ({ keepBest = [] }: RetentionPolicy): readonly KeepBest[] =>
+  Array.isArray(keepBest) ? (keepBest as readonly KeepBest[]) : [keepBest as KeepBest]
+
+function checkPolicy(policy: RetentionPolicy): void {
   for (const [name, count] of [
-    ['keepBest.count', keepBest?.count],
-    ['keepLast', keepLast],
-  ] as const) {
+    ...keepBestRules(policy).map((rule) => ['keepBest.count', rule.count] as const),
+    ['keepLast', policy.keepLast] as const,
+  ]) {
     if (count !== undefined && !(Number.isSafeInteger(count) && count >= 1))
       throw new TorchkeepError('ERR_INVALID_ARGUMENT', `${name} should be an integer of at least 1, but is ${count}`)
   }
@@ -181,13 +191,14 @@ function chooseAlone(file: RetentionFile, policy: RetentionPolicy, runHasValid: 
   const excluded = aloof(file, policy)
   if (excluded !== null) return excluded
   if (file.verdict === 'invalid') {
+    if (file.held !== undefined) return stay(file, 'held', file.held)
     if (policy.invalid !== true)
       return stay(file, 'invalid-not-asked', `invalid, which this policy leaves alone: ${file.reason}`)
     if (file.recoverable && !runHasValid)
       return stay(file, 'last-hope', `invalid, but can be recovered, and nothing of this run is valid: ${file.reason}`)
     return go(file, 'invalid', `invalid: ${file.reason}`)
   }
-  if (policy.keepBest === undefined && policy.keepLast === undefined) return stay(file, 'valid', 'valid')
+  if (keepBestRules(policy).length === 0 && policy.keepLast === undefined) return stay(file, 'valid', 'valid')
   if (file.kind !== 'training_checkpoint')
     return stay(file, 'kind', `no training checkpoint (${file.kind ?? 'unknown kind'}), so it has no rank`)
   return null
@@ -206,8 +217,9 @@ interface Opinion {
 /** A keeping rule gives its opinion of each checkpoint of a run, which come from the oldest to the newest. */
 type KeepingRule = (run: readonly Checkpoint[]) => Opinion[]
 
-function keepingRules({ keepBest: best, keepLast: last }: RetentionPolicy): KeepingRule[] {
-  return [...(best === undefined ? [] : [keepBest(best)]), ...(last === undefined ? [] : [keepLast(last)])]
+function keepingRules(policy: RetentionPolicy): KeepingRule[] {
+  const { keepLast: last } = policy
+  return [...keepBestRules(policy).map(keepBest), ...(last === undefined ? [] : [keepLast(last)])]
 }
 
 function keepBest({ count, metric, mode }: KeepBest): KeepingRule {
@@ -265,7 +277,8 @@ function chooseByRank(
     const words = (kept.length > 0 ? kept : ofThis).map((opinion) => opinion.words).join('; ')
     return names.map((file): [RetentionFile, RetentionChoice] => {
       if (kept[0] !== undefined) return [file, stay(file, kept[0].rule, words)]
-      if (lastingNames.has(basename(file.path)))
+      if (file.held !== undefined) return [file, stay(file, 'held', file.held)]
+      if (lastingName.test(basename(file.path)))
         return [file, stay(file, 'name', `${basename(file.path)} stays while it is valid`)]
       return [file, go(file, 'surplus', words)]
     })

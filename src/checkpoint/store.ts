@@ -124,13 +124,13 @@ async function publishAs(
  * Publishes a copy of a file that is itself durable (`latest.pth`, `best/latest_best.pth`). A copy and not a hard link: Python's `torch.save` onto one of two
  * linked names would overwrite both.
  */
-export function publishCopy(source: string, path: string): Promise<void> {
-  return publish(path, copyOf(source))
+export function publishCopy(source: string, path: string, files: FileOperations = nodeFiles): Promise<void> {
+  return publish(path, copyOf(source), files)
 }
 
 /** {@link publishCopy} under a free name, as {@link publishNew} finds it. Returns the name. */
-export function publishNewCopy(source: string, path: string): Promise<string> {
-  return publishNew(path, copyOf(source))
+export function publishNewCopy(source: string, path: string, files: FileOperations = nodeFiles): Promise<string> {
+  return publishNew(path, copyOf(source), files)
 }
 
 function copyOf(source: string): (temporaryPath: string) => Promise<void> {
@@ -169,7 +169,7 @@ export async function exists(path: string): Promise<boolean> {
 export async function removeStaleTemporaries(folder: string): Promise<string[]> {
   const stale = (await readdir(folder)).filter((name) => {
     const match = temporaryPattern.exec(name)
-    return match !== null && match[1] === host && processStart(Number(match[2])) !== match[3]
+    return match?.[1] !== undefined && isOfDeadProcess(match[1])
   })
   for (const name of stale) await rm(join(folder, name), { force: true })
   return stale
@@ -178,11 +178,21 @@ export async function removeStaleTemporaries(folder: string): Promise<string[]> 
 const host = hostname()
   .replace(/[^A-Za-z0-9]/g, '_')
   .slice(0, 64)
-/** `.torchkeep-tmp-HOST-PID-START-RANDOM`: the start time tells a process from a later one with the same id (always 1 in a container). */
-const temporaryPattern = /^\.torchkeep-tmp-(\w+)-(\d+)-(\d+)-[0-9a-f]+$/
+const temporaryPattern = /^\.torchkeep-tmp-(\w+-\d+-\d+)-[0-9a-f]+$/
 
 function temporaryName(): string {
-  return `.torchkeep-tmp-${host}-${process.pid}-${processStart(process.pid)}-${randomBytes(8).toString('hex')}`
+  return `.torchkeep-tmp-${processTag()}-${randomBytes(8).toString('hex')}`
+}
+
+/** `HOST-PID-START`, for the names of what this process makes for a moment: the start time tells it from a later one with the same id (always 1 in a container). */
+export function processTag(): string {
+  return `${host}-${process.pid}-${processStart(process.pid)}`
+}
+
+/** Whether a {@link processTag} is of a process of this machine that lives no more. */
+export function isOfDeadProcess(tag: string): boolean {
+  const [, itsHost, pid, start] = /^(\w+)-(\d+)-(\d+)$/.exec(tag) ?? []
+  return itsHost === host && processStart(Number(pid)) !== start
 }
 
 /** When a process started (clock ticks since boot on Linux, `0` where the system does not tell), or null when no such process lives. */

@@ -89,7 +89,7 @@ export const proofsOfDamage: ReadonlySet<FindingId> = new Set<FindingId>([
 ])
 
 /** Names that only the trainer and the older system give: what stands under them and is of no known format is no checkpoint any more. */
-const trainerNames = /^(checkpoint_epoch_\d+\w*|best_model_epoch_\d+\w*|latest_best|latest)(-\d+)?\.pth$/
+const trainerNames = /^(checkpoint_epoch_\d+\w*|best_model_epoch_\d+\w*|phase_\d+_(end|best)|latest_best|latest)(-\d+)?\.pth$/
 
 async function judge(
   { path, role, sizeBytes }: CheckpointDescription,
@@ -123,7 +123,8 @@ function inWords(fault: Finding<FindingId> | undefined): string {
   return `${fault.id}: ${findings[fault.id].meaning}${fault.subject === null ? '' : ` (${fault.subject})`}`
 }
 
-function factsOf(description: CheckpointDescription, state: FileState) {
+/** What a description and the state of the file say for a plan. */
+export function factsOf(description: CheckpointDescription, state: FileState) {
   const { path, role, container, kind, epoch, phase, globalStep, timestamp, modifiedMs, metrics, sizeBytes } =
     description
   return {

@@ -1,6 +1,6 @@
 /** When a run saves and under which names. */
 import { randomUUID } from 'node:crypto'
-import { defaultMode } from '../checkpoint/best.js'
+import { basename, dirname } from 'node:path'
 import { describeCheckpoint } from '../checkpoint/describe.js'
 import { Place } from '../checkpoint/fields.js'
 import {
@@ -13,26 +13,35 @@ import {
   regularPath,
 } from '../checkpoint/layout.js'
 import { encodeCheckpoint, type Checkpoint, type TrainingMetrics } from '../checkpoint/schema.js'
-import { makeFolder, publishCopy, publishNewCopy, removeStaleTemporaries } from '../checkpoint/store.js'
+import { metricsOf } from '../checkpoint/metrics.js'
+import { finishRemovals } from '../checkpoint/removal.js'
+import { Rotation } from '../checkpoint/rotation.js'
+import { publishSidecar } from '../checkpoint/sidecar.js'
+import {
+  exists,
+  type FileOperations,
+  makeFolder,
+  nodeFiles,
+  publishCopy,
+  publishNewCopy,
+  removeStaleTemporaries,
+} from '../checkpoint/store.js'
 import { TorchkeepError } from '../format/errors.js'
 import { save, saveNew } from '../serialization.js'
-import {
-  type BestRule,
-  defaultBestCount,
-  defaultKeepLast,
-  type ModelCheckpointOptions,
-  modelCheckpointOptionsField,
-} from './checkpoint-options.js'
-import { improvement, type Monitor } from './monitor.js'
+import { guessMonitor, isNewBest, rotationPolicy, type SettledRule, settleRules } from './best-rules.js'
+import { type BestRule, type ModelCheckpointOptions, modelCheckpointOptionsField } from './checkpoint-options.js'
+import type { Monitor } from './monitor.js'
 
 export type { BestRule, ModelCheckpointOptions } from './checkpoint-options.js'
 
-/** What the run says of its metrics. */
-export interface RunMonitors {
+/** What the run says of itself. */
+export interface RunFacts {
   /** What "best" means in the run; default the smallest `val_loss`. */
   primary?: Monitor
   /** The monitor that a rule in `best` means; throws for one that the run does not compute. By default any name will do, with the direction that it suggests. */
   resolve?: (wanted: Pick<BestRule, 'monitor' | 'mode'>) => Monitor
+  /** The file operations; tests put failures between them. */
+  files?: FileOperations
 }
 
 /** Why a checkpoint is written; each reason gives it a name. */
@@ -67,11 +76,6 @@ export interface SavedCheckpoint {
   warnings: SaveWarning[]
 }
 
-/** A {@link BestRule}, settled. */
-interface SettledRule extends Monitor {
-  count: number | null
-}
-
 /**
  * Writes checkpoints into a folder laid out as `docs/checkpointing.md` says. One file is written a save; the other names that are due (the best, the phase's, `latest.pth`) are copies of it, so no two labels of one moment can disagree.
  */
@@ -84,7 +88,8 @@ export class ModelCheckpoint {
   readonly #everySeconds: number
   readonly #primary: Monitor
   readonly #rules: readonly SettledRule[]
-  readonly #keepLast: number | null
+  readonly #rotation: Rotation
+  readonly #files: FileOperations
   readonly #phaseEnds: boolean
   readonly #saveOptimizer: boolean
   readonly #saveMetrics: boolean
@@ -92,24 +97,27 @@ export class ModelCheckpoint {
   /** Of the clock of `dueAfterStep`. */
   #savedSeconds: number | null = null
   #nowSeconds: number | null = null
+  /** The last epoch saved as best by a metric besides the run's own. */
+  #secondaryEpoch = 0
 
   /**
-   * @param monitors what the run monitors; a trainer gives its own.
-   * @throws TorchkeepError `ERR_INVALID_ARGUMENT` naming the option; what `monitors.resolve` throws.
+   * @param run what a trainer knows.
+   * @throws TorchkeepError `ERR_INVALID_ARGUMENT` naming the option; what `run.resolve` throws.
    */
   constructor(
     readonly folder: string,
     options: ModelCheckpointOptions = {},
-    monitors: RunMonitors = {},
+    run: RunFacts = {},
   ) {
     modelCheckpointOptionsField.encode(options, new Place('ERR_INVALID_ARGUMENT', '', 'checkpoint'))
     this.#everyEpochs = options.everyEpochs === undefined ? 1 : options.everyEpochs
     this.#everySteps = options.everySteps ?? null
     this.#everySeconds = options.everySeconds ?? Infinity
     this.saveBest = options.saveBest ?? true
-    this.#primary = monitors.primary ?? { name: 'val_loss', mode: 'min' }
-    this.#rules = this.saveBest ? settleRules(options.best ?? [], this.#primary, monitors.resolve ?? guessed) : []
-    this.#keepLast = options.keepLast === undefined ? defaultKeepLast : options.keepLast
+    this.#primary = run.primary ?? { name: 'val_loss', mode: 'min' }
+    this.#rules = this.saveBest ? settleRules(options.best ?? [], this.#primary, run.resolve ?? guessMonitor) : []
+    this.#rotation = new Rotation(folder, rotationPolicy(this.#rules, options.keepLast), run.files)
+    this.#files = run.files ?? nodeFiles
     this.#phaseEnds = options.phaseEnds ?? true
     this.#saveOptimizer = options.saveOptimizer ?? true
     this.#saveMetrics = options.saveMetrics ?? true
@@ -121,6 +129,7 @@ export class ModelCheckpoint {
     for (const folder of folders) {
       await makeFolder(folder)
       await removeStaleTemporaries(folder)
+      await finishRemovals(folder)
     }
   }
 
@@ -150,55 +159,83 @@ export class ModelCheckpoint {
   }
 
   /**
-   * Writes a checkpoint durably under every name that is due, `latest.pth` last; where no reason gives it a name it is a regular one.
+   * Writes a checkpoint durably under every name that is due, `latest.pth` last; where no reason gives it a name it is a regular one. Then its sidecar, and only then does the rotation take away what need not stay.
    *
-   * @throws TorchkeepError `ERR_CHECKPOINT_WRITE`; all files that were there before still are.
+   * @throws TorchkeepError `ERR_CHECKPOINT_WRITE`; all files that were there before still are. What goes wrong once the checkpoint is durable is in `warnings`.
    */
-  async write(checkpoint: Checkpoint, reasons: SaveReasons | boolean = {}): Promise<SavedCheckpoint> {
-    const labelled = { ...checkpoint, metadata: { ...checkpoint.metadata, runId: await this.#run() } }
-    const encoded = encodeCheckpoint(labelled)
+  async write(checkpoint: Checkpoint, reasons: SaveReasons = {}): Promise<SavedCheckpoint> {
+    const runId = await this.#run()
+    const encoded = encodeCheckpoint({ ...checkpoint, metadata: { ...checkpoint.metadata, runId } })
     if (!this.#saveOptimizer) for (const key of ['optimizer_state_dict', 'scheduler_state']) encoded.delete(key)
-    const names = this.#names(checkpoint, typeof reasons === 'boolean' ? { regular: reasons } : reasons)
-    const [first, ...others] = names as [Name, ...Name[]]
+    const [first, ...others] = (await this.#names(checkpoint, reasons, encoded, runId)) as [Name, ...Name[]]
     const path = await this.#saveAs(first, encoded)
     this.newestPath = path
     this.#savedSeconds = this.#nowSeconds
     const copies: string[] = []
-    for (const name of others) copies.push(await copyAs(name, path))
-    return { path, copies, sidecar: null, removed: [], warnings: [] }
+    for (const name of others) copies.push(await copyAs(name, path, this.#files))
+    const saved: SavedCheckpoint = { path, copies, sidecar: null, removed: [], warnings: [] }
+    await warningOf(saved, 'sidecar', async () => {
+      const named = [path, ...copies].find((name) => ['regular', 'best'].includes(basename(dirname(name))))
+      if (this.#saveMetrics && named !== undefined) saved.sidecar = await publishSidecar(named, encoded, this.#files)
+    })
+    await warningOf(saved, 'rotation', async () => {
+      const { removed, failures } = await this.#rotation.rotate(runId, [path, ...copies])
+      saved.removed = removed
+      for (const { message } of failures) saved.warnings.push({ id: 'rotation', message })
+    })
+    return saved
   }
 
   /** The names due, the one to write first. */
-  #names(
+  async #names(
     checkpoint: Checkpoint,
-    { regular = false, isBest, phaseBest = false, phaseEnd = false }: SaveReasons,
-  ): Name[] {
+    reasons: SaveReasons,
+    encoded: ReadonlyMap<string, unknown>,
+    runId: string,
+  ): Promise<Name[]> {
+    const { regular = false, isBest = checkpoint.isBest, phaseBest = false, phaseEnd = false } = reasons
     const { folder } = this
     const { epoch, phase, timestamp, dataPosition, trainingState } = checkpoint
-    const best = isBest ?? checkpoint.isBest
-    if (best && !checkpoint.isBest)
-      throw new TorchkeepError(
-        'ERR_INVALID_ARGUMENT',
-        'a checkpoint that is not labelled isBest cannot be saved as best',
-      )
+    if (isBest && !checkpoint.isBest)
+      throw new TorchkeepError('ERR_INVALID_ARGUMENT', 'a checkpoint without the label isBest cannot be saved as best')
+    const isNewBest = this.saveBest && (isBest || this.#isSecondaryBest(checkpoint))
     const step = dataPosition === null ? {} : { step: trainingState.globalStep }
-    const secondary = dataPosition === null && this.newBests(trainingState.metricsHistory).length > 0
-    const fresh = (path: string): Name => ({ path, fresh: true })
-    const lasting = (path: string): Name => ({ path, fresh: false })
     const named = [
       ...(regular ? [fresh(regularPath(folder, { epoch, phase, timestamp, ...step }))] : []),
-      ...(this.saveBest && (best || secondary) ? [fresh(bestPath(folder, { epoch, phase }))] : []),
-      ...(this.saveBest && best ? [lasting(latestBestPath(folder))] : []),
+      ...(isNewBest ? [fresh(bestPath(folder, { epoch, phase }))] : []),
       ...(phaseBest ? [lasting(phasePath(folder, phase, 'best'))] : []),
       ...(phaseEnd && this.#phaseEnds ? [lasting(phasePath(folder, phase, 'end'))] : []),
     ]
-    const all = named.length > 0 ? named : [fresh(regularPath(folder, { epoch, phase, timestamp, ...step }))]
-    return [...all, lasting(latestPath(folder))]
+    if (named.length === 0) named.push(fresh(regularPath(folder, { epoch, phase, timestamp, ...step })))
+    if (this.saveBest && isBest && (await this.#beatsLatestBest(encoded, runId)))
+      named.push(lasting(latestBestPath(folder)))
+    return [...named, lasting(latestPath(folder))]
+  }
+
+  /** Whether the epoch that just ended is a new best by one of the metrics besides the run's own; once an epoch. */
+  #isSecondaryBest({ epoch, phase, dataPosition, trainingState: { metricsHistory } }: Checkpoint): boolean {
+    const last = metricsHistory.at(-1)
+    if (dataPosition !== null || last?.epoch !== epoch || last.phase !== phase || this.#secondaryEpoch === epoch)
+      return false
+    if (this.newBests(metricsHistory).length === 0) return false
+    this.#secondaryEpoch = epoch
+    return true
+  }
+
+  /** Whether a new best of the run takes the name `latest_best.pth`: not where that holds as good weights of this run, which one that was resumed from an older checkpoint has not seen. */
+  async #beatsLatestBest(encoded: ReadonlyMap<string, unknown>, runId: string): Promise<boolean> {
+    const path = latestBestPath(this.folder)
+    if (!(await exists(path))) return true
+    const other = await describeCheckpoint(path)
+    const { name, mode } = this.#primary
+    const [score, itsScore] = [metricsOf(encoded)[name] ?? NaN, other.metrics[name] ?? NaN]
+    const isAsGood = mode === 'min' ? itsScore <= score : itsScore >= score
+    return !(other.structure === 'ok' && other.runId === runId && isAsGood)
   }
 
   async #saveAs({ path, fresh }: Name, encoded: ReadonlyMap<string, unknown>): Promise<string> {
-    if (fresh) return saveNew(path, encoded)
-    await save(path, encoded)
+    if (fresh) return saveNew(path, encoded, this.#files)
+    await save(path, encoded, this.#files)
     return path
   }
 
@@ -215,47 +252,22 @@ interface Name {
   fresh: boolean
 }
 
-async function copyAs({ path, fresh }: Name, source: string): Promise<string> {
-  if (fresh) return publishNewCopy(source, path)
-  await publishCopy(source, path)
+const fresh = (path: string): Name => ({ path, fresh: true })
+const lasting = (path: string): Name => ({ path, fresh: false })
+
+async function copyAs({ path, fresh }: Name, source: string, files: FileOperations): Promise<string> {
+  if (fresh) return publishNewCopy(source, path, files)
+  await publishCopy(source, path, files)
   return path
 }
 
-const guessed = ({ monitor, mode }: Pick<BestRule, 'monitor' | 'mode'>): Monitor => ({
-  name: monitor,
-  mode: mode ?? defaultMode(monitor),
-})
-
-/** The rules with their directions and counts, the run's own monitor first. */
-function settleRules(
-  listed: readonly BestRule[],
-  primary: Monitor,
-  resolve: NonNullable<RunMonitors['resolve']>,
-): SettledRule[] {
-  const settled = listed.map(({ count = defaultBestCount, ...wanted }) => ({
-    ...(wanted.monitor === primary.name ? { ...primary, mode: wanted.mode ?? primary.mode } : resolve(wanted)),
-    count,
-  }))
-  const twice = settled.find(({ name }, index) => settled.findIndex((other) => other.name === name) < index)
-  if (twice !== undefined) wrongRule(`lists the monitor '${twice.name}' twice`)
-  const own = settled.find(({ name }) => name === primary.name) ?? { ...primary, count: defaultBestCount }
-  if (own.mode !== primary.mode)
-    wrongRule(`has the mode '${own.mode}' for '${own.name}', which the run monitors with '${primary.mode}'`)
-  return [own, ...settled.filter(({ name }) => name !== primary.name)]
-}
-
-function wrongRule(what: string): never {
-  throw new TorchkeepError('ERR_INVALID_ARGUMENT', `checkpoint.best ${what}`)
-}
-
-/** Whether the last epoch is better than all before. */
-function isNewBest(monitor: Monitor, history: readonly TrainingMetrics[]): boolean {
-  let best = null
-  let isNew = false
-  for (const row of history) {
-    const found = improvement(monitor, best, row)
-    isNew = found !== null
-    best = found ?? best
+/** Does what a run need not end for; what the system refuses becomes a warning. */
+async function warningOf({ warnings }: SavedCheckpoint, id: string, act: () => Promise<void>): Promise<void> {
+  try {
+    await act()
+  } catch (error) {
+    // Failures of the system have a code as ours have; anything else is a mistake in this code.
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error
+    warnings.push({ id, message: (error as Error).message })
   }
-  return isNew
 }

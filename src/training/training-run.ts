@@ -261,7 +261,7 @@ export class TrainingRun {
     const state = this.#state
     const isBest = label.isBest ?? false
     const picture = takePicture(this.#parts, state, phase, isBest, label.validationLoss ?? NaN)
-    const saved = await this.#parts.checkpoints.write(picture, label.regular)
+    const saved = await this.#parts.checkpoints.write(picture, { regular: label.regular, isBest })
     for (const tensor of [...picture.modelStateDict.values(), ...Object.values(picture.rngState)])
       (tensor as Tensor | null)?.dispose()
     this.#saved = true

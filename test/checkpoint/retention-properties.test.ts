@@ -50,9 +50,11 @@ describe('retention.plan, for any files and any policy', () => {
       ),
       content: fc.integer({ min: 0, max: 12 }),
       isLink: fc.boolean(),
+      held: fc.option(fc.constant('tagged'), { freq: 5 }),
     })
-    .map(({ name, run, content, ...facts }) => ({
+    .map(({ name, run, content, held, ...facts }) => ({
       ...facts,
+      ...(held !== null && { held }),
       run,
       name,
       sizeBytes: 1,
@@ -65,19 +67,17 @@ describe('retention.plan, for any files and any policy', () => {
       files.map(({ name, ...facts }, index) => ({ ...facts, path: join(facts.run, String(index), name) })),
     )
   const count = fc.integer({ min: 1, max: 4 })
+  const anyBest = fc.record({
+    count,
+    metric: fc.constantFrom('val_loss', 'val_accuracy'),
+    mode: fc.constantFrom('min' as const, 'max' as const),
+  })
   const anyPolicy: fc.Arbitrary<RetentionPolicy> = fc
     .record({
       invalid: fc.boolean(),
       recovered: fc.boolean(),
       keepLast: fc.option(count, { nil: undefined }),
-      keepBest: fc.option(
-        fc.record({
-          count,
-          metric: fc.constantFrom('val_loss', 'val_accuracy'),
-          mode: fc.constantFrom('min' as const, 'max' as const),
-        }),
-        { nil: undefined },
-      ),
+      keepBest: fc.oneof(fc.constant(undefined), anyBest, fc.array(anyBest, { maxLength: 3 })),
     })
     .map(({ invalid, recovered, keepLast, keepBest }) => ({
       invalid,
@@ -119,10 +119,14 @@ describe('retention.plan, for any files and any policy', () => {
   })
 
   it('invalid ones go only when asked, valid ones only under a keeping rule', () => {
-    always((gone, _stays, { invalid, keepBest, keepLast }) => {
-      for (const { verdict } of gone)
-        assert.ok(verdict === 'invalid' ? invalid === true : keepBest !== undefined || keepLast !== undefined)
+    always((gone, _stays, policy) => {
+      const ranks = retention.keepBestRules(policy).length > 0 || policy.keepLast !== undefined
+      for (const { verdict } of gone) assert.ok(verdict === 'invalid' ? policy.invalid === true : ranks)
     })
+  })
+
+  it('what is held stays', () => {
+    always((gone) => assert.ok(gone.every(({ held }) => held === undefined)))
   })
 
   it('latest.pth and latest_best.pth stay while valid', () => {
@@ -149,23 +153,20 @@ describe('retention.plan, for any files and any policy', () => {
   })
 
   it('nothing that goes is better, or newer, than all that stay', () => {
-    always((gone, stays, { keepBest, keepLast }) => {
+    always((gone, stays, policy) => {
+      const isTimed = [...gone, ...stays].every(({ timestamp }) => timestamp !== null)
       for (const file of gone.filter(({ verdict }) => verdict === 'valid')) {
         const others = stays.filter(
           ({ run, verdict, kind }) => run === file.run && verdict === 'valid' && kind === 'training_checkpoint',
         )
-        const score = ({ metrics }: RetentionFile) => {
-          const value = metrics[keepBest?.metric ?? ''] ?? NaN
-          return Number.isNaN(value) ? Infinity : keepBest?.mode === 'max' ? -value : value
+        for (const { metric, mode } of retention.keepBestRules(policy)) {
+          const score = ({ metrics }: RetentionFile) => {
+            const value = metrics[metric] ?? NaN
+            return Number.isNaN(value) ? Infinity : mode === 'max' ? -value : value
+          }
+          assert.ok(others.some((other) => score(other) <= score(file)))
         }
-        if (keepBest !== undefined) assert.ok(others.some((other) => score(other) <= score(file)))
-        const timed = [file, ...others].every(({ timestamp }) => timestamp !== null)
-        if (
-          keepLast !== undefined &&
-          timed &&
-          gone.every(({ timestamp }) => timestamp !== null) &&
-          stays.every(({ timestamp }) => timestamp !== null)
-        )
+        if (policy.keepLast !== undefined && isTimed)
           assert.ok(others.some(({ timestamp }) => (timestamp ?? 0) >= (file.timestamp ?? 0)))
       }
     })

@@ -149,6 +149,36 @@ describe('retention.plan', () => {
     )
   })
 
+  it('keeps what is among the best by any of several metrics', () => {
+    const scores = [
+      [0.1, 0.5],
+      [0.2, 0.9],
+      [0.3, 0.7],
+      [0.4, 0.6],
+      [NaN, 0.8],
+    ] as const
+    const files = scores.map(([val_loss, val_ci], index) => file(index + 1, { metrics: { val_loss, val_ci } }))
+    const keepBest = [
+      { count: 1, metric: 'val_loss', mode: 'min' },
+      { count: 2, metric: 'val_ci', mode: 'max' },
+    ] as const
+    assert.deepEqual(kept(files, { keepBest }), [1, 2, 5])
+    assert.match(retention.plan(files, { keepBest })[4]?.reason ?? '', /^number 2 of 5 by val_ci \(0\.8\); keeping 2$/)
+    assert.deepEqual(kept(files, { keepBest: [] }), [1, 2, 3, 4, 5], 'no rule takes nothing away')
+  })
+
+  it('keeps what the caller holds, which has its rank all the same', () => {
+    const files = [
+      file(1, { held: 'tagged' }),
+      file(2),
+      file(3, { held: 'tagged' }),
+      file(4, { verdict: 'invalid', held: 'x' }),
+    ]
+    assert.deepEqual(kept(files, { keepLast: 1, invalid: true }), [1, 3, 4])
+    const [first] = retention.plan(files, { keepLast: 1 })
+    assert.deepEqual([first?.rule, first?.reason], ['held', 'tagged'])
+  })
+
   it('lets copies of one checkpoint share a rank', () => {
     const copies = (epoch: number, loss: number): RetentionFile[] =>
       ['regular/r', 'best/b'].map((name) =>
@@ -157,17 +187,19 @@ describe('retention.plan', () => {
     assert.deepEqual(kept([...copies(1, 0.3), ...copies(2, 0.2), ...copies(3, 0.1)], best(2)), [2, 2, 3, 3])
   })
 
-  it('keeps latest.pth and latest_best.pth while they are valid, but not their copies', () => {
+  it('keeps latest.pth, latest_best.pth and the files of phases while they are valid, but not their copies', () => {
     const files = [
       file(1),
       file(1, { path: 'run/latest.pth' }),
       file(1, { path: 'run/best/latest_best.pth' }),
+      file(1, { path: 'run/phases/phase_1_best.pth' }),
       file(2, { metrics: { val_loss: 0 } }),
     ]
     assert.deepEqual(said(files, best(1)), {
       'regular/checkpoint_epoch_1_phase_1_1.pth': '- surplus',
       'latest.pth': '+ name',
       'best/latest_best.pth': '+ name',
+      'phases/phase_1_best.pth': '+ name',
       'regular/checkpoint_epoch_2_phase_1_2.pth': '+ keep-best',
     })
     const broken = file(3, { path: 'run/latest.pth', verdict: 'invalid' })
