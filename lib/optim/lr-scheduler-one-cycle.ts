@@ -134,7 +134,7 @@ export class OneCycleLR extends CountingScheduler<OneCycle> {
         `${name}: step ${last_epoch} is past totalSteps, which is ${total_steps}`,
       )
     }
-    const { phase, annealed } = this.#now()
+    const { phase, annealed } = phaseNow(this.state)
     return this.groups.map((group) => {
       const level = (of: Level): number => group[levels[of]] as number
       if (cycle_momentum) {
@@ -145,19 +145,22 @@ export class OneCycleLR extends CountingScheduler<OneCycle> {
       return annealed(level(phase.start_lr), level(phase.end_lr))
     })
   }
+}
 
-  /** The phase of the present step, and what lies between two ends of it. */
-  #now(): { phase: SchedulePhase; annealed: (start: number, end: number) => number } {
-    const { last_epoch, _schedule_phases, _anneal_func_type } = this.state
-    const found = _schedule_phases.findIndex(({ end_step }) => last_epoch <= end_step)
-    const index = found < 0 ? _schedule_phases.length - 1 : found
-    const phase = _schedule_phases[index] as SchedulePhase
-    const start = _schedule_phases[index - 1]?.end_step ?? 0
-    const part = (last_epoch - start) / (phase.end_step - start)
-    if (_anneal_func_type === 'linear') return { phase, annealed: (from, to) => (to - from) * part + from }
-    const height = cos(Math.PI * part) + 1
-    return { phase, annealed: (from, to) => to + ((from - to) / 2) * height }
-  }
+/** The phase of the present step, and what lies between two ends of it. */
+function phaseNow(state: OneCycle & { last_epoch: number }): {
+  phase: SchedulePhase
+  annealed: (start: number, end: number) => number
+} {
+  const { last_epoch, _schedule_phases, _anneal_func_type } = state
+  const found = _schedule_phases.findIndex(({ end_step }) => last_epoch <= end_step)
+  const index = found < 0 ? _schedule_phases.length - 1 : found
+  const phase = _schedule_phases[index] as SchedulePhase
+  const start = _schedule_phases[index - 1]?.end_step ?? 0
+  const part = (last_epoch - start) / (phase.end_step - start)
+  if (_anneal_func_type === 'linear') return { phase, annealed: (from, to) => (to - from) * part + from }
+  const height = cos(Math.PI * part) + 1
+  return { phase, annealed: (from, to) => to + ((from - to) / 2) * height }
 }
 
 function totalOf({ totalSteps, epochs, stepsPerEpoch }: OneCycleLROptions): number {
