@@ -5,6 +5,21 @@ export { OrderedDict, PyFloat, Tuple } from './format/index.js'
 export { load, type LoadOptions, save, saveArchive } from './serialization.js'
 export { ModelCheckpoint, type ModelCheckpointOptions } from './training/model-checkpoint.js'
 export type { CheckpointEvent, EpochEvent, PhaseEvent, StepEvent, TrainerEvents } from './training/events.js'
+export {
+  EarlyStopping,
+  type CheckedAt,
+  type EarlyStoppingOptions,
+  type PatienceInfo,
+  type StopReason,
+} from './training/early-stopping.js'
+export { atThreshold } from './training/metrics-classification.js'
+export {
+  type Direction,
+  type MetricCompute,
+  type MetricFunction,
+  metricNames,
+  type Values,
+} from './training/metrics.js'
 export { type Interrupt, interruptSignal } from './training/interrupt.js'
 export { ProgressReporter } from './training/progress-reporter.js'
 export type { LossFunction } from './training/recording.js'

@@ -6,16 +6,13 @@ export {
   checkpointVersion,
   decodeCheckpoint,
   encodeCheckpoint,
-  type Best,
   type Checkpoint,
   type DataPosition,
   type Dict,
-  type TrainingMetrics,
   type Metadata,
   type ModelGraph,
   type PhaseState,
   type RngState,
-  type TrainingState,
 } from './schema.js'
 export { listCheckpoints, type ListedCheckpoint, type ListOptions } from './listing.js'
 export { publish, publishCopy } from './store.js'
@@ -28,6 +25,7 @@ export { finding, findings, type FindingId } from './findings.js'
 export { isStateDict, kindOf, type CheckpointKind } from './kind.js'
 export { layoutOf, layouts, type Layout } from './layouts.js'
 export { metricsOf, numberOf } from './metrics.js'
+export { type Best, type Conversions, TrainingMetrics, TrainingState } from './training-state.js'
 export { migrations, type Migration } from './migrations.js'
 export { normalizeCheckpoint, type NormalizedCheckpoint } from './normalize.js'
 export { roleOf, type CheckpointRole } from './roles.js'

@@ -14,7 +14,6 @@ import {
   integer,
   list,
   nullable,
-  oneOf,
   opaque,
   Place,
   plain,
@@ -24,6 +23,7 @@ import {
   type Plain,
 } from './fields.js'
 import { trainingConfigField, type TrainingConfig } from './training-config.js'
+import { trainingStateField, type TrainingState } from './training-state.js'
 
 /** Version that this code writes. Readers accept any minor version of the same major one. */
 export const checkpointVersion = '3.0'
@@ -31,71 +31,7 @@ export const checkpointVersion = '3.0'
 /** A dict of Python, as read or to be written. */
 export type Dict = ReadonlyMap<unknown, unknown>
 
-/** One epoch of the history. */
-export interface TrainingMetrics {
-  /** Of the whole run, from 1. */
-  epoch: number
-  /** From 1. */
-  phase: number
-  /** Mean over the samples. */
-  trainLoss: number
-  /** Null without validation data. */
-  valLoss: number | null
-  /** The other metrics of the validation, by name (`val_accuracy` in the file). */
-  valMetrics: Readonly<Record<string, number>>
-  /** Rate of the first group during the epoch. */
-  learningRate: number
-  /** Seconds, validation included. */
-  trainingTime: number
-  /** Optimizer steps of the whole run at the end of the epoch; absent in files of Torchkeep 0.1 and of others, as are the following. */
-  step?: number
-  /** Training samples a second, without validation. */
-  samplesPerSecond?: number
-  /** Resident memory of the process at the end of the epoch, in MB of 10^6 bytes (`memory_usage`). */
-  memoryUsageMb?: number
-  /** Batches passed over because their loss or gradients were not finite. */
-  skippedBatches?: number
-  /** Rates of all groups during the epoch, where there are several. */
-  learningRates?: readonly number[]
-  /** Why the phase ended with this epoch, where it was not its limit of epochs or steps. */
-  stopReason?: string
-}
-
-/** The best epoch so far by the monitored value. */
-export interface Best {
-  monitor: string
-  mode: 'min' | 'max'
-  score: number
-  epoch: number
-  phase: number
-}
-
-/** Where the run stands. */
-export interface TrainingState {
-  /** Epoch of the whole run that the weights belong to, from 1 (unfinished where the checkpoint has a data position); 0 before the first. */
-  currentEpoch: number
-  /** From 1. */
-  currentPhase: number
-  /** Finished epochs of the current phase. */
-  phaseEpochsDone: number
-  /** Optimizer steps of the whole run. */
-  globalStep: number
-  /** Smallest validation loss so far, `Infinity` before the first. */
-  bestValLoss: number
-  /** Null before the first finite score. */
-  best: Best | null
-  /** Seconds. */
-  totalTrainingTime: number
-  metricsHistory: readonly TrainingMetrics[]
-  /** Optimizer steps of the current phase; absent in files of Torchkeep 0.1, as are the following. */
-  phaseStepsDone?: number
-  /** The best epoch of the current phase, by the monitor of its early stopping or else of the run. */
-  phaseBest?: Best | null
-  /** Why the current phase has ended: `epochs`, `steps` or a reason of early stopping; null while it goes on. */
-  phaseStopReason?: string | null
-  /** Checks without improvement, as the older system's tools show it. */
-  patienceCounter?: number
-}
+export type { Best, TrainingMetrics, TrainingState } from './training-state.js'
 
 /** Where inside an epoch the run stands. The order of the epoch's samples is drawn again from the state that the generator had when the epoch began. */
 export interface DataPosition<Tensor> {
@@ -104,7 +40,8 @@ export interface DataPosition<Tensor> {
   batchSize: number
   shuffle: boolean
   dropLast: boolean
-  numSamples: number
+  /** Null for an iterable, which tells after an epoch only. */
+  numSamples: number | null
   /** `torch.get_rng_state()` before the epoch's loader was asked for its order. */
   epochRngState: Tensor
   /** The same of the loader's own generator, where it has one. */
@@ -204,34 +141,11 @@ const tensor: Field<unknown> = opaque(
   (value) => typeof value === 'object' && value !== null && !(value instanceof Map) && !Array.isArray(value),
 )
 const names = list(text)
-const bestField = record<Best>({
-  monitor: ['monitor', text],
-  mode: ['mode', oneOf('min', 'max')],
-  score: ['score', float()],
-  epoch: ['epoch', integer(1)],
-  phase: ['phase', integer(1)],
-})
 
 const checkpointField = record<Checkpoint>({
   timestamp: ['timestamp', integer(0)],
   modelStateDict: ['model_state_dict', dict],
-  trainingState: [
-    'training_state',
-    record<TrainingState>({
-      currentEpoch: ['current_epoch', integer(0)],
-      currentPhase: ['current_phase', integer(1)],
-      phaseEpochsDone: ['phase_epochs_done', integer(0)],
-      globalStep: ['global_step', integer(0)],
-      bestValLoss: ['best_val_loss', float()],
-      best: ['best', nullable(bestField)],
-      totalTrainingTime: ['total_training_time', float()],
-      metricsHistory: ['metrics_history', list(trainingMetricsField())],
-      phaseStepsDone: ['phase_steps_done', integer(0), 'optional'],
-      phaseBest: ['phase_best', nullable(bestField), 'optional'],
-      phaseStopReason: ['phase_stop_reason', nullable(text), 'optional'],
-      patienceCounter: ['patience_counter', integer(0), 'optional'],
-    }),
-  ],
+  trainingState: ['training_state', trainingStateField],
   config: ['config', plain],
   validationLoss: ['validation_loss', float()],
   isBest: ['is_best', flag],
@@ -257,7 +171,7 @@ const checkpointField = record<Checkpoint>({
         batchSize: ['batch_size', integer(1)],
         shuffle: ['shuffle', flag],
         dropLast: ['drop_last', flag],
-        numSamples: ['num_samples', integer(1)],
+        numSamples: ['num_samples', nullable(integer(1))],
         epochRngState: ['epoch_rng_state', tensor],
         loaderRngState: ['loader_rng_state', nullable(tensor)],
         lossSum: ['loss_sum', float()],
@@ -297,45 +211,6 @@ const checkpointField = record<Checkpoint>({
     }),
   ],
 })
-
-/** One row of `metrics_history`: the metrics lie beside the other keys, as in the older system. */
-function trainingMetricsField(): Field<TrainingMetrics> {
-  const fixed = record<Omit<TrainingMetrics, 'valMetrics'>>({
-    epoch: ['epoch', integer(1)],
-    phase: ['phase', integer(1)],
-    trainLoss: ['train_loss', float()],
-    valLoss: ['val_loss', nullable(float())],
-    learningRate: ['learning_rate', float()],
-    trainingTime: ['training_time', float()],
-    step: ['step', integer(0), 'optional'],
-    samplesPerSecond: ['samples_per_second', float(), 'optional'],
-    memoryUsageMb: ['memory_usage', float(), 'optional'],
-    skippedBatches: ['skipped_batches', integer(0), 'optional'],
-    learningRates: ['learning_rates', list(float()), 'optional'],
-    stopReason: ['stop_reason', text, 'optional'],
-  })
-  const number = float()
-  return {
-    encode({ valMetrics, ...rest }, at) {
-      const row = fixed.encode(rest, at) as Map<string, unknown>
-      for (const [name, value] of Object.entries(valMetrics))
-        row.set(`val_${name}`, number.encode(value, at.field(name)))
-      return row
-    },
-    decode(value, at) {
-      const row = fixed.decode(value, at)
-      const metrics = [...(value as Map<string, unknown>)].filter(
-        ([key]) => key.startsWith('val_') && key !== 'val_loss',
-      )
-      return {
-        ...row,
-        valMetrics: Object.fromEntries(
-          metrics.map(([key, item]) => [key.slice(4), number.decode(item, at.field(key))]),
-        ),
-      }
-    },
-  }
-}
 
 /** The dict that goes into a file. A wrong field (a config with a function in it) is `ERR_INVALID_ARGUMENT`. */
 export function encodeCheckpoint(checkpoint: Checkpoint): Map<string, unknown> {
