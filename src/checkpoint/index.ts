@@ -80,3 +80,15 @@ export {
   type RecoveryRecord,
   type RecoveryResult,
 } from './recovery.js'
+export { followRun, readRun, type FollowOptions } from './follow-run.js'
+export type {
+  CheckpointLine,
+  EpochLine,
+  PhaseLine,
+  RunEvent,
+  RunLine,
+  StepLine,
+  StopLine,
+  WarningLine,
+} from './run-events.js'
+export type { EventFields, PlannedPhase, RunEpoch, RunState, RunStatus } from './run-picture.js'

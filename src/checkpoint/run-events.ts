@@ -14,11 +14,16 @@ interface Stamp {
   seconds: number
 }
 
-/** A process begins a run, or goes on with one. Several of them follow each other in the file of a folder. */
+/** A process begins a run (`run`) or goes on with one (`resume`). Several of them follow each other in the file of a folder. */
 export interface RunLine extends Stamp {
-  event: 'run'
-  /** The same for all processes of a run, resumptions included. */
+  event: 'run' | 'resume'
+  /** The same for all processes of a run. */
   run_id?: string
+  /** The checkpoint that a resumed run goes on from: what earlier lines say of epochs and steps after it did not count. */
+  resumed_from: string | null
+  /** Finished epochs and steps of the whole run. */
+  epochs_done: number
+  step: number
   pid: number
   host: string
   /** When the process started, as the system tells it (clock ticks since boot on Linux, else "0"): a later process may get the same id. */
@@ -35,16 +40,6 @@ export interface RunLine extends Stamp {
   phases: readonly { name: string; epochs: number | null; steps: number | null }[]
   /** Of the whole run; null where steps limit a phase. */
   epochs: number | null
-}
-
-/** The run that the last `run` line began goes on from a checkpoint: what earlier lines say of later epochs and steps did not count. */
-export interface ResumeLine extends Stamp {
-  event: 'resume'
-  /** The checkpoint. */
-  path: string
-  /** Finished epochs and steps of the whole run. */
-  epochs_done: number
-  step: number
 }
 
 export interface PhaseLine extends Stamp {
@@ -122,4 +117,4 @@ export interface WarningLine extends Stamp {
 }
 
 /** One line of the file. */
-export type RunEvent = RunLine | ResumeLine | PhaseLine | StepLine | EpochLine | CheckpointLine | StopLine | WarningLine
+export type RunEvent = RunLine | PhaseLine | StepLine | EpochLine | CheckpointLine | StopLine | WarningLine

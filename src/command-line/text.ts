@@ -72,6 +72,11 @@ export function printableLines(text: string): string {
     .join('')
 }
 
+/** JSON text in which no control character is left: inside strings, where alone they can be, they are escaped. */
+export function printableJson(text: string): string {
+  return text.replace(unprintable, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
 /** Whether standard output is a terminal that takes colours; `NO_COLOR`, `FORCE_COLOR=0` and `TERM=dumb` switch them off (Node looks at those). */
 export function takesColor(): boolean {
   return process.stdout.isTTY && process.stdout.hasColors()

@@ -5,7 +5,6 @@ import type {
   EpochLine,
   JsonNumber,
   PhaseLine,
-  ResumeLine,
   RunLine,
   StepLine,
   StopLine,
@@ -38,11 +37,15 @@ export function lineOf<Name extends keyof TrainerEvents>(
 
 const lines = { phase, step, epoch, checkpoint, stop, warning } as const
 
-/** Of the line that begins a process's part. */
-export function runLine({ metadata, trainingConfig, monitor }: LoggedRun): Fields<RunLine> {
+/** The line that begins a process's part. */
+export function runLine(run: LoggedRun, pathOf: (path: string) => string): Fields<RunLine> {
+  const { metadata, trainingConfig, monitor } = run
   const phases = trainingConfig.phases.map(({ name, epochs = null, steps = null }) => ({ name, epochs, steps }))
   return {
     ...(metadata.runId === undefined ? {} : { run_id: metadata.runId }),
+    resumed_from: run.resumedFrom === null ? null : pathOf(run.resumedFrom),
+    epochs_done: run.epochsDone,
+    step: run.globalStep,
     pid: process.pid,
     host: hostname(),
     process_start: processStart(process.pid) ?? '0',
@@ -59,13 +62,6 @@ export function runLine({ metadata, trainingConfig, monitor }: LoggedRun): Field
       0,
     ),
   }
-}
-
-export function resumeLine(
-  { resumedFrom, epochsDone, globalStep }: LoggedRun,
-  pathOf: (path: string) => string,
-): Fields<ResumeLine> {
-  return { path: pathOf(resumedFrom ?? ''), epochs_done: epochsDone, step: globalStep }
 }
 
 /** One epoch under the names that a checkpoint's `metrics_history` has; what was not measured is left out. */

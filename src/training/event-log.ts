@@ -2,7 +2,7 @@
 import { join, relative, resolve } from 'node:path'
 import { eventsName } from '../checkpoint/run-events.js'
 import { strictJson } from '../command-line/strict-json.js'
-import { lineOf, resumeLine, runLine } from './event-lines.js'
+import { lineOf, runLine } from './event-lines.js'
 import type { StepEvent, TrainerEvents } from './events.js'
 import { LogFile } from './log-file.js'
 import type { LoggedRun, Moment, RunLog } from './run-logs.js'
@@ -31,8 +31,7 @@ export class EventLog implements RunLog {
   ): Promise<EventLog> {
     const path = join(folder, eventsName)
     const log = new EventLog(await LogFile.open(path, { mode: 'append', endLastLine: true, onFailure }), folder)
-    log.#write('run', moment, runLine(run))
-    if (run.resumedFrom !== null) log.#write('resume', moment, resumeLine(run, log.#relative))
+    log.#write(run.resumedFrom === null ? 'run' : 'resume', moment, runLine(run, log.#relative))
     return log
   }
 

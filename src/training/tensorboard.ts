@@ -83,7 +83,7 @@ function descriptions(run: LoggedRun): Record<string, unknown> {
   return {
     'run/training_config': plainValue(trainingConfigField.encode(run.trainingConfig, at)),
     'run/config': run.config,
-    'run/environment': runLine(run),
+    'run/environment': runLine(run, (path) => path),
   }
 }
 
