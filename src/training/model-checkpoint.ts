@@ -239,10 +239,13 @@ export class ModelCheckpoint {
     return path
   }
 
-  /** What all files of the run bear: given once, and taken over from the file that the run was resumed from. */
+  /** What all files of the run bear: given once, or taken over from the file that the run was resumed from. */
   async #run(): Promise<string> {
-    const before = this.newestPath === null ? null : (await describeCheckpoint(this.newestPath)).runId
-    return (this.#runId ??= before ?? randomUUID())
+    if (this.#runId === null) {
+      const before = this.newestPath === null ? null : (await describeCheckpoint(this.newestPath)).runId
+      this.#runId = before ?? randomUUID()
+    }
+    return this.#runId
   }
 }
 
