@@ -11,10 +11,10 @@ export const exitCodes = {
   interrupted: 130,
 } as const
 
-/** The code that a failure ends a command with. Errors of oclif bring their own. */
+/** The code that a failure ends a command with. Errors of oclif bring their own, and so does an interruption by another signal than Ctrl-C. */
 export function exitCodeOf(error: Error & { oclif?: { exit?: number } }): number {
   if (error instanceof TorchkeepError) {
-    if (error.code === 'ERR_ABORTED') return exitCodes.interrupted
+    if (error.code === 'ERR_ABORTED') return (error as { exitCode?: number }).exitCode ?? exitCodes.interrupted
     return error.code === 'ERR_INVALID_ARGUMENT' ? exitCodes.usage : exitCodes.failed
   }
   return error.oclif?.exit ?? exitCodes.failed

@@ -10,7 +10,7 @@ type Fields = Readonly<Record<string, unknown>>
 /** @param folder what paths are relative to. */
 export function crossChecks(value: unknown, folder: string): Mistake[] {
   if (!isFields(value)) return []
-  return [...phaseLengths(value), ...metrics(value), ...monitors(value), ...modules(value, folder)]
+  return [...phaseLengths(value), ...metrics(value), ...monitors(value), ...columns(value), ...files(value, folder)]
 }
 
 const isFields = (value: unknown): value is Fields =>
@@ -42,9 +42,10 @@ function metrics({ metrics: list }: Fields): Mistake[] {
 /** Every monitor is one of the values that the run computes. */
 function monitors(config: Fields): Mistake[] {
   const names = listOf(config['metrics']).map((metric) =>
-    typeof metric === 'string' ? metric : isFields(metric) ? String(metric['export'] ?? 'default') : '',
+    typeof metric === 'string' ? metric : isFields(metric) ? String(metric['export']) : '',
   )
-  const known = ['train_loss', 'val_loss', ...names.map((name) => `val_${name}`)]
+  const validated = validates(config['data']) ? ['val_loss', ...names.map((name) => `val_${name}`)] : []
+  const known = ['train_loss', ...validated]
   const inside = (holder: unknown, path: ConfigPath): [unknown, ConfigPath][] => {
     if (!isFields(holder)) return []
     return ['early_stopping', 'scheduler'].flatMap((key): [unknown, ConfigPath][] => {
@@ -73,16 +74,59 @@ function monitors(config: Fields): Mistake[] {
   })
 }
 
-/** The modules that the file names exist. */
-function modules(config: Fields, folder: string): Mistake[] {
+/** Whether there are validation data; what a module gives is not known before it is run. */
+function validates(data: unknown): boolean {
+  if (!isFields(data) || data['format'] === 'module') return true
+  const { val_file: file, split } = data
+  if (typeof file === 'string') return true
+  return isFields(split) && (split['by'] !== 'fraction' || Number(split['val'] ?? 0) > 0)
+}
+
+/** Inputs and target of a table are columns with a role. */
+function columns({ data }: Fields): Mistake[] {
+  if (!isFields(data) || !isFields(data['columns'])) return []
+  const lookups = listOf(data['lookups']).map((lookup) => (isFields(lookup) ? lookup['columns'] : undefined))
+  const known = [data['columns'], ...lookups].flatMap((each) => (isFields(each) ? Object.keys(each) : []))
+  const { target, inputs } = data
   const named: [unknown, ConfigPath][] = [
-    [config['model'], ['model']],
-    [config['loss'], ['loss']],
-    ...listOf(config['metrics']).map((metric, index): [unknown, ConfigPath] => [metric, ['metrics', index]]),
+    ...[target].flat().map((name): [unknown, ConfigPath] => [name, ['data', 'target']]),
+    ...listOf(inputs).flatMap((input, index) =>
+      [input].flat().map((name): [unknown, ConfigPath] => [name, ['data', 'inputs', index]]),
+    ),
   ]
-  return named.flatMap(([part, path]) => {
-    const file = isFields(part) ? part['file'] : undefined
+  return named.flatMap(([name, path]) => {
+    if (typeof name !== 'string' || known.includes(name)) return []
+    return [
+      {
+        path,
+        message: `should be a column of data.columns (${known.join(', ')}), but is ${JSON.stringify(name)}`,
+        ...meant(name, known),
+      },
+    ]
+  })
+}
+
+/** The files that the configuration names exist. */
+function files(config: Fields, folder: string): Mistake[] {
+  const named: [unknown, ConfigPath][] = [
+    ...filesIn(config['model'], ['model']),
+    ...filesIn(config['loss'], ['loss']),
+    ...listOf(config['metrics']).flatMap((metric, index) => filesIn(metric, ['metrics', index])),
+    ...filesIn(config['data'], ['data']),
+  ]
+  return named.flatMap(([file, path]) => {
     if (typeof file !== 'string' || file === '' || existsSync(resolve(folder, file))) return []
-    return [{ path: [...path, 'file'], message: `names ${file}, but there is no such file in ${folder}` }]
+    return [{ path, message: `names ${file}, but there is no such file in ${folder}` }]
+  })
+}
+
+/** Keys under which data and what modules export name files. Their `options` are their own. */
+const fileKeys = ['file', 'val_file', 'test_file']
+const filesIn = (part: unknown, path: ConfigPath): [unknown, ConfigPath][] => {
+  if (Array.isArray(part)) return part.flatMap((item, index) => filesIn(item, [...path, index]))
+  if (!isFields(part)) return []
+  return Object.entries(part).flatMap(([key, value]) => {
+    if (fileKeys.includes(key)) return [[value, [...path, key]] as [unknown, ConfigPath]]
+    return key === 'options' ? [] : filesIn(value, [...path, key])
   })
 }

@@ -111,14 +111,19 @@ function keysAt(schema: z.ZodType, root: unknown, path: ConfigPath): string[] {
 
 const isObject = (schema: z.ZodType): schema is z.ZodObject => schema instanceof z.ZodObject
 
-/** A schema without what wraps it; of a union the forms, or the one that the value's name picks. */
+/** A schema without what wraps it; of a union the forms that the value's name picks, or with which it shares most keys. */
 function formsOf(schema: z.ZodType, value: unknown): z.ZodType[] {
   if (schema instanceof z.ZodOptional || schema instanceof z.ZodNullable)
     return formsOf(schema.unwrap() as z.ZodType, value)
+  if (schema instanceof z.ZodLazy) return formsOf(schema.unwrap() as z.ZodType, value)
   if (!(schema instanceof z.ZodUnion)) return [schema]
   const forms = (schema.options as readonly z.ZodType[]).flatMap((form) => formsOf(form, value))
   const picked = forms.filter((form) => isObject(form) && isNamed(form, value))
-  return picked.length > 0 ? picked : forms
+  if (picked.length > 0) return picked
+  const shared = (form: z.ZodType): number =>
+    isObject(form) ? Object.keys(form.shape).filter((key) => at(value, [key]) !== undefined).length : 0
+  const most = Math.max(...forms.map(shared))
+  return most === 0 ? forms : forms.filter((form) => shared(form) === most)
 }
 
 /** Whether the value has the fixed word by which this form is told, such as `name: StepLR`. */

@@ -1,6 +1,6 @@
 /** Reading a configuration file: parsed, changed by `--set`, checked whole. Nothing here needs LibTorch. */
 import { readFile } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { Place, type Plain } from '../checkpoint/fields.js'
 import { type TrainingConfig, trainingConfigField } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
@@ -17,6 +17,8 @@ export interface TrainConfig {
   settings: TrainFile
   /** Its training part as the trainer takes it. */
   trainingConfig: TrainingConfig
+  /** Folder of the checkpoints. */
+  checkpointDir: string
   /** A path that the file names, which is relative to the file itself. */
   resolve: (path: string) => string
 }
@@ -35,9 +37,13 @@ export async function readTrainConfig(file: string, changes: readonly string[] =
     file,
     settings,
     trainingConfig: trainingConfigOf(settings),
+    checkpointDir: beside(file, settings.checkpoint_dir ?? 'checkpoints'),
     resolve: (path) => resolve(folder, path),
   }
 }
+
+/** A path as seen from here, short where the file is. */
+const beside = (file: string, path: string): string => (isAbsolute(path) ? path : join(dirname(file), path))
 
 async function textOf(file: string): Promise<string> {
   try {
@@ -76,11 +82,11 @@ function trainingConfigOf(settings: TrainFile): TrainingConfig {
 
 /** What a metric of the configuration is called: in `val_NAME`, in the history, in the logs. */
 export function metricName(metric: NonNullable<TrainFile['metrics']>[number]): string {
-  return typeof metric === 'string' ? metric : (metric.export ?? 'default')
+  return typeof metric === 'string' ? metric : metric.export
 }
 
 /** Objects as the Maps that fields decode. */
-function toDicts(value: Plain): unknown {
+export function toDicts(value: Plain): unknown {
   if (Array.isArray(value)) return (value as readonly Plain[]).map(toDicts)
   if (typeof value !== 'object' || value === null) return value
   return new Map(Object.entries(value).map(([key, item]) => [key, toDicts(item as Plain)]))

@@ -5,6 +5,7 @@ export const count = z.int().min(1)
 export const whole = z.int().min(0)
 export const positive = z.number().positive()
 export const notNegative = z.number().min(0)
+export const fraction = z.number().min(0).max(1)
 export const path = z.string().min(1)
 export const name = z.string().min(1)
 
@@ -16,6 +17,6 @@ export const exported = z
     options: z
       .record(z.string(), z.unknown())
       .optional()
-      .describe('Passed to it: plain values, kept in the checkpoints.'),
+      .describe('Passed to a model: plain values, kept in the checkpoints.'),
   })
   .describe('What a module exports.')

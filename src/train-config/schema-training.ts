@@ -1,8 +1,7 @@
 /** The training part of a configuration: `TrainingConfig` with the names that its keys have in a checkpoint. */
 import * as z from 'zod'
-import { count, name, notNegative, positive, whole } from './schema-parts.js'
+import { count, fraction, name, notNegative, positive, whole } from './schema-parts.js'
 
-const fraction = z.number().min(0).max(1)
 const patterns = z.array(name)
 
 const sgdOptions = {

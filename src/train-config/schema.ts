@@ -1,8 +1,9 @@
 /** The schema of a configuration file of `torchkeep train`: what editors, the reference of docs/training.md and the checks before a run are made of. */
 import * as z from 'zod'
 import type { TrainingConfig } from '../checkpoint/training-config.js'
+import type { DataSpec } from '../data/spec.js'
 import { data } from './schema-data.js'
-import { count, exported, name, path, whole } from './schema-parts.js'
+import { count, exported, name, path, positive, whole } from './schema-parts.js'
 import { scheduler } from './schema-scheduler.js'
 import { phase, phaseDefaults } from './schema-training.js'
 
@@ -13,7 +14,6 @@ const mlp = z
   .strictObject({
     name: z.literal('mlp'),
     hidden: z.array(count).optional().describe('Sizes of the hidden layers; default [64, 64].'),
-    activation: z.enum(['relu', 'gelu', 'tanh']).optional().describe('Between the layers; default `relu`.'),
     dropout: z.number().min(0).max(1).optional().describe('After each hidden layer; default 0.'),
   })
   .describe('A multilayer perceptron for tables. Its first and last sizes come from the data.')
@@ -26,20 +26,29 @@ const best = z.strictObject({
 
 const checkpoint = z.strictObject({
   every_epochs: count.nullable().optional().describe('Saves after every so many epochs; default 1, null: not.'),
-  every_steps: count.optional().describe('Saves also after every so many optimizer steps; default: not.'),
-  every_seconds: z
-    .number()
-    .positive()
+  every_steps: count
+    .nullable()
     .optional()
-    .describe('Saves also after every so many seconds of training; default: not.'),
-  save_best: z.boolean().optional().describe('Saves new best epochs in best/; default true.'),
-  best: z.array(best).min(1).optional().describe("What the best are by; default the run's monitor."),
-  keep_last: count.nullable().optional().describe('How many files are kept in regular/; null keeps all. Default 5.'),
+    .describe('Saves also after every so many optimizer steps; default null: not.'),
+  every_seconds: positive
+    .nullable()
+    .optional()
+    .describe('Saves also inside epochs where the last save was so many seconds ago; default null: not.'),
+  save_best: z.boolean().optional().describe('Saves new bests in best/; default true.'),
+  best: z
+    .array(best)
+    .min(1)
+    .optional()
+    .describe("By which values bests are saved and kept; default the run's monitor, which is always among them."),
+  keep_last: count
+    .nullable()
+    .optional()
+    .describe('How many of the newest files stay in regular/; null keeps all. Default 5.'),
   phase_ends: z.boolean().optional().describe('Saves the end of each phase in phases/; default true.'),
   save_optimizer: z
     .boolean()
     .optional()
-    .describe('Without the optimizer a checkpoint cannot be resumed from; default true.'),
+    .describe('Without it the files are smaller, but no run goes on from them; default true.'),
   save_metrics: z.boolean().optional().describe('Writes metrics/*.json beside each checkpoint; default true.'),
 })
 
@@ -48,6 +57,10 @@ const logs = z.strictObject({
   csv: z.boolean().optional().describe('metrics.csv; default true.'),
   tensorboard: z.boolean().optional().describe("TensorBoard's event files; default false."),
 })
+
+const ownMetric = exported
+  .omit({ options: true })
+  .extend({ export: name.describe('Name of the export, which is what the metric is called.') })
 
 /** The whole file. */
 export const trainFile = z
@@ -66,7 +79,7 @@ export const trainFile = z
       .union([z.enum(lossNames), exported])
       .describe('A loss by name, or a function (output, target) => scalar that a module exports.'),
     metrics: z
-      .array(z.union([name, exported]))
+      .array(z.union([name, ownMetric]))
       .optional()
       .describe(
         'Computed over the validation data after each epoch: metrics by name, or functions that modules export.',
@@ -97,7 +110,7 @@ export const trainFile = z
   .describe('A configuration of torchkeep train. Paths are relative to the file itself.')
 
 /** What a configuration file holds. */
-export type TrainFile = z.infer<typeof trainFile>
+export type TrainFile = Omit<z.infer<typeof trainFile>, 'data'> & { data: DataSpec }
 /** A model of a configuration. */
 export type ModelSpec = TrainFile['model']
 /** Something that a module exports. */
