@@ -219,6 +219,14 @@ export abstract class TensorOperators extends TensorBase {
     if (dim === null && !keepdim) return callTensor('mean', [this], rest)
     return callTensor('mean.dim', [this, dimList(dim), keepdim], rest)
   }
+  /** Largest value over the dimensions; where several are equal, each gets its share of the gradient. */
+  amax(dim: Dims = null, options: { keepdim?: boolean } = {}): Tensor {
+    return callTensor('amax', [this, dimList(dim) ?? []], options)
+  }
+  /** Smallest value over the dimensions; where several are equal, each gets its share of the gradient. */
+  amin(dim: Dims = null, options: { keepdim?: boolean } = {}): Tensor {
+    return callTensor('amin', [this, dimList(dim) ?? []], options)
+  }
   /** Standard deviation with Bessel's correction. */
   std(dim: Dims = null, options: { correction?: number; keepdim?: boolean } = {}): Tensor {
     return callTensor('std.correction', [this, dimList(dim)], { correction: 1, ...options })

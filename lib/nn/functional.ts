@@ -5,19 +5,32 @@ import { knownOptions } from '../options.js'
 import { activeRecorder } from '../recording.js'
 import type { Tensor } from '../tensor.js'
 
+export * from './functional-loss.js'
+
 /** One number for both spatial dimensions, or height and width. */
 export type Pair = number | readonly [height: number, width: number]
 
-/** How a loss joins the losses of a batch. */
-export type Reduction = 'none' | 'mean' | 'sum'
-
 const pair = (value: Pair): readonly [number, number] => (typeof value === 'number' ? [value, value] : value)
-
-const reductions: readonly Reduction[] = ['none', 'mean', 'sum']
 
 /** `x Wᵀ + b` with weight [out, in]. */
 export const linear = (input: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor =>
   callTensor('linear', [input, weight, bias])
+
+export interface Conv1dOptions {
+  stride?: number
+  /** `'same'` and `'valid'` as in PyTorch, or cells of zeros on each side. */
+  padding?: number | 'same' | 'valid'
+  dilation?: number
+  groups?: number
+}
+
+/** Input [N, C, L], weight [out, C / groups, k]. */
+export function conv1d(input: Tensor, weight: Tensor, bias: Tensor | null = null, options: Conv1dOptions = {}): Tensor {
+  const { stride = 1, padding = 0, dilation = 1, groups = 1 } = knownOptions('conv1d', options, convNames)
+  const isNamed = typeof padding === 'string'
+  const [overload, cells] = isNamed ? ['conv1d.padding', padding] : ['conv1d', [padding]]
+  return callTensor(overload, [input, weight, bias, [stride], cells, [dilation], groups])
+}
 
 export interface Conv2dOptions {
   stride?: Pair
@@ -27,12 +40,12 @@ export interface Conv2dOptions {
   groups?: number
 }
 
-/** The names of {@link Conv2dOptions}. */
-export const conv2dNames = ['stride', 'padding', 'dilation', 'groups'] as const
+/** The names of {@link Conv1dOptions} and {@link Conv2dOptions}. */
+export const convNames = ['stride', 'padding', 'dilation', 'groups'] as const
 
 /** Input [N, C, H, W], weight [out, C / groups, kH, kW]. */
 export function conv2d(input: Tensor, weight: Tensor, bias: Tensor | null = null, options: Conv2dOptions = {}): Tensor {
-  const { stride = 1, padding = 0, dilation = 1, groups = 1 } = knownOptions('conv2d', options, conv2dNames)
+  const { stride = 1, padding = 0, dilation = 1, groups = 1 } = knownOptions('conv2d', options, convNames)
   const isNamed = typeof padding === 'string'
   return callTensor(isNamed ? 'conv2d.padding' : 'conv2d', [
     input,
@@ -127,58 +140,3 @@ export function checkProbability(p: number): void {
 export const softmax = (input: Tensor, dim: number): Tensor => input.softmax(dim)
 
 export const logSoftmax = (input: Tensor, dim: number): Tensor => input.logSoftmax(dim)
-
-/**
- * Mean (or sum) of squared differences. PyTorch broadcasts unequal shapes with a warning; here they are refused, as the
- * result is rarely meant.
- */
-export function mseLoss(input: Tensor, target: Tensor, options: { reduction?: Reduction } = {}): Tensor {
-  const { reduction = 'mean' } = knownOptions('mseLoss', options, ['reduction'])
-  const [inputSizes, targetSizes] = [input.shape.join(', '), target.shape.join(', ')]
-  if (inputSizes !== targetSizes) {
-    throw new TorchkeepError(
-      'ERR_INVALID_ARGUMENT',
-      `mseLoss: target has shape [${targetSizes}], expected the input's [${inputSizes}]`,
-      {
-        suggestions: ['Reshape the target, for example with unsqueeze(1).'],
-      },
-    )
-  }
-  return callTensor('mse_loss', [input, target, reductionNumber(reduction)])
-}
-
-export interface CrossEntropyOptions {
-  /** Weight of each class. */
-  weight?: Tensor | null
-  /** Targets of this value do not count. */
-  ignoreIndex?: number
-  reduction?: Reduction
-  labelSmoothing?: number
-}
-
-/** The names of {@link CrossEntropyOptions}. */
-export const crossEntropyNames = ['weight', 'ignoreIndex', 'reduction', 'labelSmoothing'] as const
-
-/** Input: scores [N, classes, ...]; target: class numbers (int64) [N, ...] or probabilities of the input's shape. */
-export function crossEntropy(input: Tensor, target: Tensor, options: CrossEntropyOptions = {}): Tensor {
-  const given = knownOptions('crossEntropy', options, crossEntropyNames)
-  const { weight = null, ignoreIndex = -100, reduction = 'mean', labelSmoothing = 0 } = given
-  const settings = [reductionNumber(reduction), ignoreIndex, labelSmoothing]
-  return callTensor('cross_entropy_loss', [input, target, weight, ...settings])
-}
-
-/** Refuses what is no reduction. */
-export function checkReduction(reduction: Reduction): void {
-  reductionNumber(reduction)
-}
-
-/** The operators take the reduction as its position. */
-function reductionNumber(reduction: Reduction): number {
-  const number = reductions.indexOf(reduction)
-  if (number < 0)
-    throw new TorchkeepError(
-      'ERR_INVALID_ARGUMENT',
-      `Unknown reduction '${reduction}', expected one of ${reductions.join(', ')}`,
-    )
-  return number
-}
