@@ -1,11 +1,14 @@
 /**
- * The reference that the tests compare with: a Python that has torch and numpy. TORCHKEEP_TEST_PYTHON names one that is there; without it a virtual
- * environment is made in the cache folder, outside the repository, and used again by later runs.
+ * The reference that the tests compare with: a Python that has torch, numpy and what `packages` lists. TORCHKEEP_TEST_PYTHON names one that is there (tests that need a package it lacks
+ * skip aloud); without it a virtual environment is made in the cache folder, outside the repository, and used again by later runs.
  */
 import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { existsSync, lstatSync, mkdirSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
+
+/** Besides torch and numpy: import name and pinned requirement. */
+const packages = { scipy: 'scipy==1.17.1', sklearn: 'scikit-learn==1.9.1' }
 
 /** Returns the interpreter's path. */
 export async function prepareTestPython() {
@@ -18,7 +21,10 @@ export async function prepareTestPython() {
   }
   const link = join(cacheFolder(), `test-python-${defaultVersion}`)
   const python = join(link, 'bin', 'python')
-  if (torchVersion(python)?.startsWith(defaultVersion)) return python
+  if (torchVersion(python)?.startsWith(defaultVersion)) {
+    addMissing(python)
+    return python
+  }
   const { executable } = await findPython(process.env)
   await makeEnvironment(executable, link, defaultVersion)
   return python
@@ -36,24 +42,27 @@ function makeEnvironment(executable, link, version) {
   try {
     must(executable, ['-m', 'venv', folder], 'On Debian or Ubuntu: sudo apt-get install python3-venv')
     const python = join(folder, 'bin', 'python')
-    const pip = (requirement) => [
-      '-m',
-      'pip',
-      'install',
-      '--quiet',
-      '--disable-pip-version-check',
-      requirement,
-      'numpy',
-    ]
+    const all = (torch) => pip(torch, 'numpy', ...Object.values(packages))
     // The CPU build is a fraction of the size; not every index has it.
-    if (spawnSync(python, pip(`torch==${version}+cpu`), { stdio: 'ignore' }).status !== 0)
-      must(python, pip(`torch==${version}`))
+    if (spawnSync(python, all(`torch==${version}+cpu`), { stdio: 'ignore' }).status !== 0)
+      must(python, all(`torch==${version}`))
     symlinkSync(folder, link)
   } catch (error) {
     rmSync(folder, { recursive: true, force: true })
     if (error.code !== 'EEXIST') throw error
   }
 }
+
+/** Installs what an environment of an earlier version of this script lacks. */
+function addMissing(python) {
+  const names = JSON.stringify(Object.keys(packages))
+  const program = `import importlib.util as u; print(*[n for n in ${names} if u.find_spec(n) is None])`
+  const { stdout } = spawnSync(python, ['-c', program], { encoding: 'utf8' })
+  const missing = stdout.split(/\s+/).filter((name) => name !== '')
+  if (missing.length > 0) must(python, pip(...missing.map((name) => packages[name])))
+}
+
+const pip = (...requirements) => ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...requirements]
 
 /** torch's version in an interpreter that has numpy too, or null. */
 function torchVersion(python) {

@@ -18,6 +18,18 @@ export function needPython(context: Context): void {
   context.skip()
 }
 
+/** {@link needPython} with packages that not every Python with torch has, by import name. */
+export async function needPackages(context: Context, ...names: string[]): Promise<void> {
+  needPython(context)
+  const program = 'import importlib.util as u; print(*[n for n in sys.argv[1:] if u.find_spec(n) is None])'
+  const missing = (await runPython(program, names)).trim()
+  if (missing === '') return
+  const reason = `the reference Python (${python}) lacks ${missing}; scripts/test-python.mjs says which versions`
+  if (process.env['CI']) throw new Error(reason)
+  console.log(`      skipped: ${reason}`)
+  context.skip()
+}
+
 /**
  * Runs a Python program text with the arguments as `sys.argv[1:]` and returns its standard output. One thread and torch's plain attention path, so that
  * bits can be compared. A failing program rejects with its standard error.
