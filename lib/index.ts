@@ -5,6 +5,7 @@ export type { Complex, FilePart, MapTensorFileOptions, TensorHandle, TensorInfo 
 export * from './creation.js'
 export { DataLoader, type DataLoaderOptions } from './data/data-loader.js'
 export { batchGetter, Dataset, TensorDataset, wholeTensors } from './data/dataset.js'
+export { Subset } from './data/subset.js'
 export * from './device.js'
 export { isComplex, isDType, isFloatingPoint, type DType, type TypedArray } from './dtype.js'
 export { enableGrad, isGradEnabled, noGrad } from './grad-mode.js'
