@@ -73,6 +73,8 @@ export interface TrainingState {
   patienceCounter?: number
   /** Largest finite `val_pearson` of the history, where the older system's tools look for it; {@link bestPearson} gives it. */
   bestValPearson?: number
+  /** What an iterable gave as its `state()` at the end of the last epoch; absent for loaders, and inside an epoch, where the data position has it. */
+  sourceState?: Plain
   /** What else the state holds, by its own keys. Kept as it is. */
   extra?: Readonly<Record<string, Plain>>
 }
@@ -139,6 +141,7 @@ export const trainingStateField: Field<TrainingState> = withExtra<TrainingState>
     phaseBest: ['phase_best', nullable(bestField), 'optional'],
     phaseStopReason: ['phase_stop_reason', nullable(text), 'optional'],
     patienceCounter: ['patience_counter', integer(0), 'optional'],
+    sourceState: ['source_state', plain, 'optional'],
     bestValPearson: ['best_val_pearson', float(), 'optional'],
   }),
 )

@@ -8,7 +8,8 @@ export interface PhaseEvent extends PhaseNames {
   phase: number
   phases: number
   name: string
-  epochs: number
+  /** Epochs that the phase has at most; null where steps limit it and the length of an epoch is not known yet. */
+  epochs: number | null
   /** Epochs of the phase that a resumed run had done before. */
   epochsDone: number
 }
@@ -19,14 +20,15 @@ export interface StepEvent {
   phaseName: string
   /** Of the whole run, from 1. */
   epoch: number
-  /** Epochs of the whole run. */
-  epochs: number
+  /** Epochs of the whole run at most; null where the length of one is not known. */
+  epochs: number | null
   /** Optimizer steps of the whole run so far. */
   step: number
   /** Batches of the epoch so far. */
   batch: number
-  batches: number
-  /** One for each step of the chunk. */
+  /** Null in the first epoch of an iterable. */
+  batches: number | null
+  /** One for each batch of the chunk. */
   losses: Float64Array
   /** Mean over the epoch's samples so far. */
   meanLoss: number
@@ -37,8 +39,8 @@ export interface StepEvent {
 /** An epoch is done and validated. */
 export interface EpochEvent extends TrainingMetrics {
   phaseName: string
-  /** Epochs of the whole run. */
-  epochs: number
+  /** Epochs of the whole run at most; null where the length of one is not known. */
+  epochs: number | null
   isBest: boolean
 }
 

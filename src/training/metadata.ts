@@ -1,6 +1,6 @@
 /** What made a checkpoint. */
 import { readFileSync } from 'node:fs'
-import { type Module, versions } from '../../lib/index.js'
+import { getNumThreads, type Module, versions } from '../../lib/index.js'
 import { configHash } from '../checkpoint/config-hash.js'
 import type { Plain } from '../checkpoint/fields.js'
 import type { Metadata } from '../checkpoint/schema.js'
@@ -9,8 +9,11 @@ const { version: torchkeepVersion } = JSON.parse(
   readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'),
 ) as { version: string }
 
+/** The threads of an operator that a trainer's option means; 0 is LibTorch's own choice. */
+export const effectiveThreads = (threads: number): number => (threads === 0 ? getNumThreads() : threads)
+
 /** The metadata of a run's checkpoints. */
-export function runMetadata(model: Module, config: Plain): Metadata {
+export function runMetadata(model: Module, config: Plain, threads: number): Metadata {
   return {
     title: '',
     description: '',
@@ -20,5 +23,6 @@ export function runMetadata(model: Module, config: Plain): Metadata {
     nodeVersion: process.versions.node,
     torchkeepVersion,
     libtorchVersion: versions().libtorchRuntime,
+    threads: effectiveThreads(threads),
   }
 }

@@ -47,7 +47,7 @@ export class ProgressReporter {
     }
     if (this.#bar === null) {
       this.#bar = new SingleBar({ ...barOptions, stream: this.#output })
-      this.#bar.start(batches, batch, values)
+      this.#bar.start(batches ?? batch, batch, values)
     } else {
       this.#bar.update(batch, values)
     }

@@ -1,23 +1,27 @@
 /** The trainer: the public face of `src/training`. */
 import { EventEmitter } from 'node:events'
-import { type DataLoader, Module } from '../../lib/index.js'
+import { Module } from '../../lib/index.js'
 import { Place, plain, type Plain } from '../checkpoint/fields.js'
 import { latestBestPath } from '../checkpoint/layout.js'
 import type { Best, TrainingMetrics } from '../checkpoint/schema.js'
 import { type TrainingConfig, trainingConfigField } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
-import { checkFeed, checkLastBatch } from './data-check.js'
+import { Emission } from './emission.js'
 import type { TrainerEvents } from './events.js'
-import { BatchFeed } from './feed.js'
-import { type MetricFunction, resolveMetrics } from './metrics.js'
+import { type BatchFeed, feedOf, type TrainingData } from './feed.js'
+import { runMetadata } from './metadata.js'
+import type { MetricFunction } from './metrics.js'
 import { ModelCheckpoint, type ModelCheckpointOptions } from './model-checkpoint.js'
-import { resolveMonitor } from './monitor.js'
-import { type ModelNames, namesOfPhase } from './patterns.js'
-import { settlePhase } from './phase-config.js'
+import { initFromFile } from './old-checkpoint.js'
 import { checkTrainOptions, checkTrainerOptions } from './options.js'
-import { lossFunction, makeOptimizer } from './phase-session.js'
+import { type ModelNames, namesOfPhase, type PhaseNames } from './patterns.js'
+import { type PhaseConfig, settlePhase } from './phase-config.js'
+import { checkKeptOptimizers, makeOptimizer } from './phase-optimizer.js'
+import { lossFunction } from './phase-session.js'
 import type { LossFunction } from './recording.js'
 import { readCheckpoint } from './resume.js'
+import { type LogOptions, RunLogs } from './run-logs.js'
+import { checkSaves, planRun, type RunPlan } from './run-plan.js'
 import { TrainingRun } from './training-run.js'
 
 export interface TrainerOptions {
@@ -31,11 +35,15 @@ export interface TrainerOptions {
   metrics?: Readonly<Record<string, MetricFunction>>
   /** Threads of an operator; default LibTorch's own choice. Other numbers of threads may give other last bits. */
   threads?: number
+  /** Logs beside the checkpoints: `events.jsonl` and `metrics.csv` unless told, TensorBoard's only when told; false for none. */
+  logs?: boolean | LogOptions
 }
 
 export interface TrainOptions {
-  /** `latest`, `best` or a path: goes on from that checkpoint. Without it the run starts anew. */
+  /** `latest`, `best` or a path: goes on from that checkpoint, also from one of the older Python system (then with a warning that says what it did not hold). Without it the run starts anew. */
   resumeFrom?: 'latest' | 'best' | (string & {})
+  /** A file whose weights the run begins with, at epoch 0: a checkpoint of any layout, a state dict, an export, safetensors. Nothing else of it is taken. */
+  initFrom?: string
   /** Paths of the training configuration that may differ from the checkpoint's, such as `phases[1].epochs`, and of the model's, such as `config.width`. */
   accept?: readonly string[]
   /** Whether `resumeFrom` may be a checkpoint that was recovered from a damaged file. False unless told: its weights or labels may not be those of the run. */
@@ -55,6 +63,10 @@ export interface TrainingSummary {
   /** Null where no epoch had a finite score. */
   best: Best | null
   finalPhase: number
+  /** Why the last phase ended: `epochs`, `steps`, or the reason of its early stopping. */
+  stopReason: string
+  /** What the run's warnings said. */
+  notes: readonly string[]
   metricsHistory: readonly TrainingMetrics[]
   /** The best checkpoint, or null where none was saved. */
   bestCheckpointPath: string | null
@@ -78,6 +90,8 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
   readonly #options: TrainerOptions
   readonly #names: ModelNames
   readonly #loss: LossFunction
+  readonly #phases: readonly PhaseConfig[]
+  readonly #phaseNames: readonly PhaseNames[]
   #running = false
 
   /**
@@ -107,22 +121,25 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
       buffers: [...model.namedBuffers().keys()],
       frozen: new Set(parameters.filter(([, parameter]) => !parameter.requiresGrad).map(([name]) => name)),
     }
-    for (const phase of trainingConfig.phases) {
-      namesOfPhase(phase, this.#names)
-      makeOptimizer(model.parameters(), settlePhase(trainingConfig, phase))
-    }
+    this.#phases = trainingConfig.phases.map((phase) => settlePhase(trainingConfig, phase))
+    this.#phaseNames = this.#phases.map((phase) => namesOfPhase(phase, this.#names))
+    for (const [index, phase] of this.#phases.entries())
+      makeOptimizer(model.namedParameters(), this.#phaseNames[index] as PhaseNames, phase)
+    checkKeptOptimizers(this.#phases, this.#phaseNames)
+    checkSaves(this.#phases, options.checkpoint ?? {})
   }
 
   /**
    * Trains all phases, or what is left of them, and resolves when the last checkpoint is durable.
    *
-   * @param valLoader validation data, or null (the default) for none.
+   * @param trainData a loader, or an (async) iterable of batches: see {@link TrainingData}.
+   * @param valData validation data, or null (the default) for none.
    * @throws TorchkeepError `ERR_ABORTED` after `signal` fired and the checkpoint was durable; `ERR_DATA`, `ERR_MONITOR_MISSING` and `ERR_CHECKPOINT_*` before the first
    *   step; `ERR_NON_FINITE`, `ERR_CHECKPOINT_WRITE`, `ERR_OUT_OF_MEMORY`, `ERR_TORCH` in mid-run. The message says which checkpoint is the last; the files that were durable stay so.
    */
   async train(
-    trainLoader: DataLoader,
-    valLoader: DataLoader | null = null,
+    trainData: TrainingData,
+    valData: TrainingData | null = null,
     options: TrainOptions = {},
   ): Promise<TrainingSummary> {
     checkTrainOptions(options)
@@ -137,53 +154,134 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
       (parameter) => [parameter, parameter.requiresGrad] as const,
     )
     try {
-      return await this.#train(trainLoader, valLoader, options)
+      return await this.#train(trainData, valData, options)
     } finally {
       for (const [parameter, requiresGrad] of gradients) if (!parameter.disposed) parameter.requiresGrad = requiresGrad
       this.#running = false
     }
   }
 
-  async #train(trainLoader: DataLoader, valLoader: DataLoader | null, options: TrainOptions): Promise<TrainingSummary> {
-    const trainingConfig = this.#trainingConfig
-    const training = new BatchFeed(trainLoader, 'training')
-    const validation = valLoader === null ? null : new BatchFeed(valLoader, 'validation')
-    const metrics = resolveMetrics(trainingConfig.metrics ?? [], this.#options.metrics)
-    const monitor = resolveMonitor(trainingConfig, { validates: validation !== null, metrics })
-    const phaseNames = trainingConfig.phases.map((phase) => namesOfPhase(phase, this.#names))
-    checkFeed(this.#model, trainingConfig.loss, this.#loss, [], training)
-    if (validation !== null)
-      checkFeed(this.#model, trainingConfig.loss, this.#loss, metrics, validation)
-    checkLastBatch(this.#model, phaseNames, training)
-    const checkpoints = new ModelCheckpoint(this.#options.checkpointDir ?? 'checkpoints', this.#options.checkpoint)
+  async #train(trainData: TrainingData, valData: TrainingData | null, options: TrainOptions): Promise<TrainingSummary> {
+    const signal = options.signal ?? null
+    const training = await feedOf(trainData, 'training', signal)
+    const validation = valData === null ? null : await feedOf(valData, 'validation', signal)
+    try {
+      return await this.#trainOn(training, validation, options)
+    } finally {
+      await training.leaveEpoch()
+      await validation?.leaveEpoch()
+    }
+  }
+
+  async #trainOn(training: BatchFeed, validation: BatchFeed | null, options: TrainOptions): Promise<TrainingSummary> {
+    const plan = this.#plan(training, validation)
+    const { metrics, monitor, phases, totalEpochs, resolve } = plan
+    const checkpoints = new ModelCheckpoint(this.#options.checkpointDir ?? 'checkpoints', this.#options.checkpoint, {
+      primary: monitor,
+      resolve,
+    })
+    const emission = new Emission(this)
     const run = new TrainingRun({
       model: this.#model,
       config: this.#config,
-      trainingConfig,
+      trainingConfig: this.#trainingConfig,
       loss: this.#loss,
       monitor,
       metrics,
-      training,
+      phases,
       validation,
-      phases: trainingConfig.phases.map((phase) => settlePhase(trainingConfig, phase)),
-      phaseNames,
       checkpoints,
       signal: options.signal ?? null,
       threads: this.#options.threads ?? 0,
-      emit: (name, ...event) => void (this as EventEmitter).emit(name, ...event),
+      totalEpochs,
+      emission,
     })
-    if (options.resumeFrom !== undefined) {
-      const configs = { modelConfig: this.#config, trainingConfig }
-      const { resumeFrom, accept = [], acceptRecovered = false } = options
-      run.restore(await readCheckpoint(checkpoints.folder, resumeFrom, configs, accept, acceptRecovered))
-    }
+    const resumedFrom = await this.#begin(run, checkpoints.folder, validation !== null, emission, options)
     await checkpoints.prepare()
+    await run.adoptPhaseBest()
+    const logs = await this.#openLogs(run, plan, checkpoints.folder, resumedFrom, emission)
     try {
       await run.run()
     } catch (error) {
       throw withLastCheckpoint(error, checkpoints.newestPath)
+    } finally {
+      await logs.close()
     }
-    return summary(run, checkpoints)
+    return summary(run, checkpoints, emission.notes)
+  }
+
+  #plan(training: BatchFeed, validation: BatchFeed | null): RunPlan {
+    return planRun({
+      model: this.#model,
+      trainingConfig: this.#trainingConfig,
+      loss: this.#loss,
+      ownMetrics: this.#options.metrics,
+      phases: this.#phases,
+      phaseNames: this.#phaseNames,
+      training,
+      validation,
+    })
+  }
+
+  /** Takes up a checkpoint, or the weights to begin with. Resolves to the path of the former. */
+  async #begin(
+    run: TrainingRun,
+    folder: string,
+    validates: boolean,
+    emission: Emission,
+    { resumeFrom, initFrom, accept = [], acceptRecovered = false }: TrainOptions,
+  ): Promise<string | null> {
+    if (initFrom !== undefined) {
+      const { layout } = await initFromFile(this.#model, initFrom)
+      if (layout !== null && layout !== 'torchkeep')
+        emission.warn(
+          'old_checkpoint',
+          `${initFrom} (layout ${layout}) gave its weights, and nothing else of it counts`,
+        )
+    }
+    if (resumeFrom === undefined) return null
+    const restored = await readCheckpoint(folder, resumeFrom, {
+      modelConfig: this.#config,
+      trainingConfig: this.#trainingConfig,
+      parameters: this.#model.namedParameters(),
+      validates,
+      accepted: accept,
+      acceptRecovered,
+    })
+    await run.restore(restored)
+    if (restored.notHeld.length > 0)
+      emission.warn(
+        'old_checkpoint',
+        `${restored.path} is a checkpoint of the older system; it did not hold ${restored.notHeld.join('; ')}`,
+      )
+    return restored.path
+  }
+
+  async #openLogs(
+    { state }: TrainingRun,
+    { monitor, phases }: RunPlan,
+    folder: string,
+    resumedFrom: string | null,
+    emission: Emission,
+  ): Promise<RunLogs> {
+    const logs = await RunLogs.open(
+      folder,
+      this.#options.logs ?? true,
+      {
+        metadata: runMetadata(this.#model, this.#config, this.#options.threads ?? 0),
+        config: this.#config,
+        trainingConfig: this.#trainingConfig,
+        monitor,
+        numGroups: Math.max(...phases.map(({ names }) => names.groups.length)),
+        resumedFrom,
+        epochsDone: state.epochsDone,
+        globalStep: state.globalStep,
+        history: state.history,
+      },
+      ({ id, message }) => emission.warn(id, message),
+    )
+    emission.recordIn(logs)
+    return logs
   }
 }
 
@@ -204,7 +302,7 @@ function withLastCheckpoint(error: unknown, path: string | null): unknown {
   return new TorchkeepError(error.code, `${error.message}; ${where}`, { cause: error, suggestions: error.suggestions })
 }
 
-function summary({ state }: TrainingRun, checkpoints: ModelCheckpoint): TrainingSummary {
+function summary({ state }: TrainingRun, checkpoints: ModelCheckpoint, notes: readonly string[]): TrainingSummary {
   return {
     totalEpochs: state.epochsDone,
     totalSteps: state.globalStep,
@@ -212,6 +310,8 @@ function summary({ state }: TrainingRun, checkpoints: ModelCheckpoint): Training
     bestValLoss: state.bestValLoss,
     best: state.best,
     finalPhase: state.phase,
+    stopReason: state.phaseStopReason as string,
+    notes: [...notes],
     metricsHistory: state.history,
     bestCheckpointPath: state.best === null || !checkpoints.saveBest ? null : latestBestPath(checkpoints.folder),
     latestCheckpointPath: checkpoints.newestPath as string,

@@ -1,21 +1,36 @@
-/** One call of `ProgressiveTrainer.train`: phases, epochs, chunks of steps, validation, checkpoints. */
-import { getRngState, type Module, scope, setRngState, type Tensor } from '../../lib/index.js'
+/** One call of `ProgressiveTrainer.train`: phase after phase, each with its session, and what happens between two of them. */
+import type { Module } from '../../lib/index.js'
 import type { Plain } from '../checkpoint/fields.js'
-import type { TrainingMetrics } from '../checkpoint/schema.js'
 import type { TrainingConfig } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
-import type { TrainerEvents } from './events.js'
+import { EarlyStopping } from './early-stopping.js'
+import type { Emission } from './emission.js'
 import type { BatchFeed } from './feed.js'
-import { computeMetrics, type Metric } from './metrics.js'
+import { effectiveThreads } from './metadata.js'
+import type { Metric } from './metrics.js'
 import type { ModelCheckpoint } from './model-checkpoint.js'
-import { improvement, type Monitor } from './monitor.js'
-import type { PhaseConfig } from './phase-config.js'
+import type { Monitor } from './monitor.js'
 import type { PhaseNames } from './patterns.js'
-import { PhaseSession } from './phase-session.js'
+import { adoptBest, restoreBest } from './phase-best.js'
+import type { PhaseConfig } from './phase-config.js'
+import { disposeState, type NamedState } from './phase-optimizer.js'
+import { phaseEndReason, PhaseRun } from './phase-run.js'
+import { PhaseSession, type RestoredPhase } from './phase-session.js'
 import type { LossFunction } from './recording.js'
-import { takePicture } from './picture.js'
-import { beginEpoch, release, type Restored, restoredPhase, restorePosition, restoreWeights } from './resume.js'
-import { type EpochPosition, RunState } from './run-state.js'
+import { release, type Restored, restoredPhase, restorePosition, restoreWeights, takeStateOut } from './resume.js'
+import { RunState } from './run-state.js'
+
+/** A phase of a run, settled and checked. */
+export interface PhasePlan {
+  config: PhaseConfig
+  names: PhaseNames
+  /** What the phase's best is judged by, and its early stopping. */
+  monitor: Monitor
+  /** What the scheduler goes by, where it goes by a metric. */
+  schedulerMonitor: Monitor
+  /** The training data in the phase's batches. */
+  training: BatchFeed
+}
 
 /** What a run needs, checked. */
 export interface RunParts {
@@ -25,37 +40,24 @@ export interface RunParts {
   loss: LossFunction
   monitor: Monitor
   metrics: readonly Metric[]
-  training: BatchFeed
+  phases: readonly PhasePlan[]
   validation: BatchFeed | null
-  /** One entry a phase, as are the next. */
-  phases: readonly PhaseConfig[]
-  phaseNames: readonly PhaseNames[]
   checkpoints: ModelCheckpoint
   signal: AbortSignal | null
   threads: number
-  emit: <Name extends keyof TrainerEvents>(name: Name, ...event: TrainerEvents[Name]) => void
-}
-
-/** Length of a chunk of steps: long enough that the hop between the threads is free, short enough that abort and progress feel immediate. */
-const chunkDurationMs = 75
-
-/** What a validation found. */
-interface Validation {
-  loss: number
-  metrics: Record<string, number>
+  /** Epochs of the whole run; null where the length of one is not known. */
+  totalEpochs: number | null
+  emission: Emission
 }
 
 export class TrainingRun {
   readonly #parts: RunParts
-  readonly #totalEpochs: number
   #state = new RunState()
-  /** Until the phase that it belongs to has taken its optimizer state. */
+  /** Until the phase that it belongs to has taken what it needs. */
   #restored: Restored | null = null
-  #saved = false
 
   constructor(parts: RunParts) {
     this.#parts = parts
-    this.#totalEpochs = parts.phases.reduce((sum, phase) => sum + phase.epochs, 0)
   }
 
   get state(): RunState {
@@ -63,229 +65,219 @@ export class TrainingRun {
   }
 
   /** Takes up the run where a checkpoint left it. */
-  restore(restored: Restored): void {
-    restoreWeights(this.#parts.model, restored)
-    this.#state = RunState.from(restored.checkpoint)
-    this.#state.position = restorePosition(restored, this.#parts.training, this.#parts.validation)
-    this.#state.forgetBestUnless(this.#parts.monitor)
+  async restore(restored: Restored): Promise<void> {
+    const { model, monitor, validation, checkpoints, threads, emission } = this.#parts
+    const { checkpoint, path } = restored
+    restoreWeights(model, restored)
     this.#restored = restored
-    this.#parts.checkpoints.newestPath = restored.path
+    const state = RunState.from(checkpoint)
+    this.#state = state
+    const plan = this.#plan
+    state.position = await restorePosition(restored, plan.training, validation)
+    state.judgeAgain(monitor, plan.monitor, restored.notHeld.length === 0)
+    checkpoints.newestPath = path
+    const [then, now] = [checkpoint.metadata.threads, effectiveThreads(threads)]
+    if (then !== undefined && then !== now)
+      emission.warn(
+        'threads',
+        `${path} was made with ${then} threads, and this run has ${now}: its last bits may differ`,
+      )
   }
 
-  /** Runs all phases that are left. */
+  /** Makes sure that the best weights of the phase that a resumed run stands in are at hand. Needs the run's folders. */
+  async adoptPhaseBest(): Promise<void> {
+    const { checkpoints, emission } = this.#parts
+    const { phaseBest } = this.#state
+    if (this.#restored === null || phaseBest === null || !this.#plan.config.restoreBest) return
+    if (await adoptBest(checkpoints.folder, this.#restored.path, phaseBest)) return
+    this.#state.phaseBest = null
+    emission.warn(
+      'phase_best_missing',
+      `no file holds the best weights so far of phase ${phaseBest.phase} (epoch ${phaseBest.epoch}) beside ${this.#restored.path}: the best of what is left of the phase will be put back at its end`,
+    )
+  }
+
+  /** Runs all phases that are left. Whatever ends it, the model then holds the best weights where the phase wants them back. */
   async run(): Promise<void> {
-    const { phases } = this.#parts
+    try {
+      await this.#runPhases()
+      this.#emitStop('run', 'finished', `${this.#state.epochsDone} epochs are done`, null)
+    } catch (error) {
+      await this.#leaveAfter(error)
+      throw error
+    } finally {
+      if (this.#restored !== null) release(this.#restored)
+      this.#state.leaveEpoch()
+    }
+  }
+
+  get #plan(): PhasePlan {
+    return this.#parts.phases[this.#state.phase - 1] as PhasePlan
+  }
+
+  async #runPhases(): Promise<void> {
     const state = this.#state
-    try {
-      for (;;) {
-        const phase = phases[state.phase - 1] as PhaseConfig
-        if (state.phaseEpochsDone < phase.epochs) await this.#runPhase(phase)
-        this.#forgetRestored()
-        if (state.phase === phases.length) return
-        state.nextPhase()
-      }
-    } finally {
-      this.#forgetRestored()
-      state.leaveEpoch()
+    const { phases } = this.#parts
+    let carried: NamedState | null = null
+    for (;;) {
+      const keepsNext = phases[state.phase]?.config.keepOptimizer === true
+      const earlyStopping = this.#openEarlyStopping()
+      const left = await this.#runPhase(earlyStopping, carried, keepsNext)
+      if (carried !== null) disposeState(carried)
+      const { restoredEpoch, state: bestState } = await this.#putBestBack(keepsNext)
+      if (bestState !== null && left !== null) disposeState(left)
+      carried = bestState ?? left
+      const reason = state.phaseStopReason as string
+      this.#emitStop('phase', reason, endMessage(this.#plan, state, earlyStopping), restoredEpoch)
+      if (state.phase === phases.length) return
+      state.nextPhase()
     }
   }
 
-  #forgetRestored(): void {
-    if (this.#restored !== null) release(this.#restored)
-    this.#restored = null
-  }
-
-  async #runPhase(config: PhaseConfig): Promise<void> {
-    const phase = await this.#openPhase(config)
+  /** Runs the phase to its end. Resolves to its optimizer state where the next phase wants that. */
+  async #runPhase(
+    earlyStopping: EarlyStopping | null,
+    carried: NamedState | null,
+    keepsNext: boolean,
+  ): Promise<NamedState | null> {
+    const plan = this.#plan
+    const over = phaseEndReason(this.#state, plan.config, earlyStopping)
+    if (over !== null) {
+      this.#state.phaseStopReason = over
+      return this.#takeRestored((restored) => (keepsNext ? takeStateOut(restored) : null))
+    }
+    const session = await this.#openSession(plan, carried)
     try {
-      while (this.#state.phaseEpochsDone < config.epochs) {
-        await this.#trainEpoch(phase)
-        const validation = await this.#validate(phase)
-        await this.#finishEpoch(phase, validation)
-      }
+      const phase = new PhaseRun(this.#parts, this.#state, session, plan, earlyStopping)
+      await phase.run()
+      return keepsNext ? session.takeState() : null
     } finally {
-      phase.dispose()
+      session.dispose()
     }
   }
 
-  async #openPhase(config: PhaseConfig): Promise<PhaseSession> {
-    const { model, loss, training, validation, phaseNames, threads, trainingConfig, emit } = this.#parts
-    const names = phaseNames[this.#state.phase - 1] as PhaseNames
-    const example = training.example(training.rowsOfBatch(0))
-    const phase = await PhaseSession.open({
-      model,
-      config,
-      names,
-      loss,
-      threads,
-      example,
-      batchSizes: { training: training.batchSizes, validation: validation?.batchSizes ?? [] },
-      restored: this.#restored === null ? null : restoredPhase(this.#restored, names),
-    })
+  async #openSession(plan: PhasePlan, carried: NamedState | null): Promise<PhaseSession> {
+    const { model, loss, validation, threads, phases, emission } = this.#parts
+    const { config, names, training, schedulerMonitor } = plan
+    const example = training.example()
+    const open = (restored: RestoredPhase | null): Promise<PhaseSession> =>
+      PhaseSession.open({
+        model,
+        config,
+        names,
+        loss,
+        threads,
+        example,
+        batchSizes: { training: training.batchSizes, validation: validation?.batchSizes ?? [] },
+        length: phaseLength(plan),
+        restored,
+        carried,
+      })
+    const session = await this.#takeRestored((restored) =>
+      open(restored === null ? null : restoredPhase(restored, names, schedulerMonitor.name)),
+    )
     for (const tensor of example) tensor.dispose()
-    this.#forgetRestored()
-    const { name, epochs } = config
-    emit('phase', {
+    emission.emit('phase', {
       ...names,
       phase: this.#state.phase,
-      phases: trainingConfig.phases.length,
-      name,
-      epochs,
+      phases: phases.length,
+      name: config.name,
+      epochs: epochsOf(plan),
       epochsDone: this.#state.phaseEpochsDone,
     })
-    return phase
+    return session
   }
 
-  /** Trains what is left of the epoch. */
-  async #trainEpoch(phase: PhaseSession): Promise<void> {
-    const { checkpoints, training } = this.#parts
-    const state = this.#state
-    const position = (state.position ??= beginEpoch(training))
-    while (position.batchesDone < position.batches) {
-      await this.#stopIfAborted(phase)
-      const count = Math.min(position.batches - position.batchesDone, checkpoints.stepsUntilDue(state.globalStep))
-      await this.#trainChunk(phase, position, count)
-      if (checkpoints.dueAfterStep(state.globalStep)) await this.#save(phase, { regular: true })
+  /** Lets something take what it needs from the checkpoint that the run was resumed from (null after the first time), and frees the rest. */
+  async #takeRestored<Result>(take: (restored: Restored | null) => Result | Promise<Result>): Promise<Result> {
+    const restored = this.#restored
+    try {
+      return await take(restored)
+    } finally {
+      if (restored !== null) release(restored)
+      this.#restored = null
     }
   }
 
-  /** Trains on at most `count` batches, as many as the time of a chunk allows. */
-  async #trainChunk(phase: PhaseSession, position: EpochPosition, count: number): Promise<void> {
-    const state = this.#state
-    const start = performance.now()
-    const samplesBefore = position.samplesDone
-    const result = await this.#pausable(phase, () =>
-      this.#parts.training.train(phase.session, position.order, position.batchesDone, count, chunkDurationMs),
-    )
-    const losses = result.losses.subarray(0, result.steps)
-    const seconds = (performance.now() - start) / 1000
-    state.recordSteps(losses, seconds)
-    this.#saved = false
-    if (result.reason === 'non_finite') throw nonFinite(result.losses[result.steps] ?? NaN, state)
-    this.#parts.emit('step', {
-      phase: state.phase,
-      phaseName: phase.config.name,
-      epoch: state.epoch,
-      epochs: this.#totalEpochs,
-      step: state.globalStep,
-      batch: position.batchesDone,
-      batches: position.batches,
-      losses,
-      meanLoss: position.lossSum / position.samplesDone,
-      samplesPerSecond: (position.samplesDone - samplesBefore) / seconds,
+  #openEarlyStopping(): EarlyStopping | null {
+    const { config, monitor } = this.#plan
+    if (config.earlyStopping === null) return null
+    const stopping = new EarlyStopping({ ...config.earlyStopping, monitor: monitor.name, mode: monitor.mode })
+    const saved = this.#restored?.checkpoint.earlyStopping ?? null
+    if (saved !== null && !stopping.loadStateDict(saved))
+      this.#parts.emission.warn(
+        'early_stopping',
+        `early stopping of phase '${config.name}' goes by ${monitor.name} (${monitor.mode}) now, which the checkpoint's did not: it counts from here`,
+      )
+    return stopping
+  }
+
+  /** Puts the phase's best weights back where it wants that and they are not there already. The session is closed. */
+  async #putBestBack(wantsState: boolean): Promise<{ restoredEpoch: number | null; state: NamedState | null }> {
+    const { model, checkpoints } = this.#parts
+    const { phaseBest, position, epochsDone } = this.#state
+    const isThere = position === null && phaseBest?.epoch === epochsDone
+    if (!this.#plan.config.restoreBest || phaseBest === null || isThere) return { restoredEpoch: null, state: null }
+    const state = await restoreBest(model, checkpoints.folder, phaseBest, wantsState)
+    return { restoredEpoch: phaseBest.epoch, state }
+  }
+
+  /** After an abort or a failure: puts the best weights back if it can, and tells why the run ended. The failure itself is what counts. */
+  async #leaveAfter(failure: unknown): Promise<void> {
+    const message = failure instanceof Error ? failure.message : String(failure)
+    const code = failure instanceof TorchkeepError ? failure.code : 'error'
+    let restoredEpoch: number | null = null
+    try {
+      restoredEpoch = (await this.#putBestBack(false)).restoredEpoch
+    } catch (error) {
+      this.#parts.emission.warn(
+        'best_not_restored',
+        `the model does not hold the best weights of the phase, since they could not be put back: ${(error as Error).message}`,
+      )
+    }
+    this.#emitStop('run', code === 'ERR_ABORTED' ? 'aborted' : code, message, restoredEpoch)
+  }
+
+  #emitStop(of: 'phase' | 'run', reason: string, message: string, restoredEpoch: number | null): void {
+    const { phase, epoch, globalStep } = this.#state
+    this.#parts.emission.emit('stop', {
+      of,
+      reason,
+      message,
+      phase,
+      phaseName: this.#plan.config.name,
+      epoch,
+      step: globalStep,
+      restoredEpoch,
     })
   }
+}
 
-  async #validate(phase: PhaseSession): Promise<Validation | null> {
-    const { validation } = this.#parts
-    if (validation === null) return null
-    await this.#stopIfAborted(phase)
-    const position = this.#state.position as EpochPosition
-    const states = { default: getRngState(), own: validation.generatorState() }
-    const start = performance.now()
-    const order = validation.loader.epochOrder()
-    const result = await this.#pausable(phase, () => validation.evaluate(phase.session, order))
-    position.epochTime += (performance.now() - start) / 1000
-    if (result.reason !== 'end') {
-      // A resumed run validates again from the start, so the checkpoint must hold the random state from before.
-      setRngState(states.default)
-      validation.setGeneratorState(states.own)
-      await this.#stopIfAborted(phase)
-      throw new TorchkeepError('ERR_DISPOSED', `the session was stopped while it validated epoch ${this.#state.epoch}`)
-    }
-    states.default.dispose()
-    states.own?.dispose()
-    const { metrics: wanted } = this.#parts
-    const metrics =
-      wanted.length === 0 ? {} : await measure(wanted, result.outputs[0] as Tensor, validation.targetsInOrder(order))
-    for (const output of result.outputs) output.dispose()
-    return { loss: result.loss, metrics }
-  }
+/** Epochs that a phase has at most; null where the length of one is not known. */
+export function epochsOf({ config, training }: PhasePlan): number | null {
+  if (config.steps === Infinity) return config.epochs
+  const perEpoch = stepsPerEpoch(config, training)
+  return perEpoch === null ? null : Math.ceil(config.steps / perEpoch)
+}
 
-  async #finishEpoch(phase: PhaseSession, validation: Validation | null): Promise<void> {
-    const { checkpoints, emit, monitor, trainingConfig } = this.#parts
-    const state = this.#state
-    const { lossSum, samplesDone, epochTime } = state.position as EpochPosition
-    const metrics: TrainingMetrics = {
-      epoch: state.epoch,
-      phase: state.phase,
-      trainLoss: lossSum / samplesDone,
-      valLoss: validation?.loss ?? null,
-      valMetrics: validation?.metrics ?? {},
-      learningRate: phase.learningRate,
-      trainingTime: epochTime,
-    }
-    const best = improvement(monitor, state.best, metrics)
-    state.recordEpoch(metrics, best)
-    phase.stepScheduler()
-    this.#saved = false
-    emit('epoch', { ...metrics, phaseName: phase.config.name, epochs: this.#totalEpochs, isBest: best !== null })
-    const last = state.phase === trainingConfig.phases.length && state.phaseEpochsDone === phase.config.epochs
-    const regular = last || checkpoints.dueAfterEpoch(state.epochsDone)
-    if (regular || (best !== null && checkpoints.saveBest))
-      await this.#save(phase, { regular, isBest: best !== null, validationLoss: metrics.valLoss ?? NaN })
-    if (!last) await this.#stopIfAborted(phase)
-  }
+function stepsPerEpoch({ accumulateGradBatches }: PhaseConfig, { batches }: BatchFeed): number | null {
+  return batches === null ? null : Math.ceil(batches / accumulateGradBatches)
+}
 
-  /** Saves and rejects once the signal has fired; between two chunks only, so the weights are those of a whole step. */
-  async #stopIfAborted(phase: PhaseSession): Promise<void> {
-    const { signal, checkpoints } = this.#parts
-    if (signal?.aborted !== true) return
-    if (!this.#saved) await this.#save(phase, { regular: true })
-    const { epoch, globalStep } = this.#state
-    throw new TorchkeepError(
-      'ERR_ABORTED',
-      `training was interrupted in epoch ${epoch} after step ${globalStep}; it goes on from ${checkpoints.newestPath}`,
-      {
-        cause: signal.reason,
-        suggestions: ["train(..., { resumeFrom: 'latest' }) goes on with the same bits"],
-      },
-    )
-  }
-
-  /** Runs a session operation that the signal ends after its current step. */
-  async #pausable<Result>(phase: PhaseSession, operation: () => Promise<Result>): Promise<Result> {
-    const pause = (): void => phase.session.pause()
-    this.#parts.signal?.addEventListener('abort', pause, { once: true })
-    try {
-      return await operation()
-    } finally {
-      this.#parts.signal?.removeEventListener('abort', pause)
-    }
-  }
-
-  async #save(
-    phase: PhaseSession,
-    label: { regular: boolean; isBest?: boolean; validationLoss?: number },
-  ): Promise<void> {
-    const state = this.#state
-    const isBest = label.isBest ?? false
-    const picture = takePicture(this.#parts, state, phase, isBest, label.validationLoss ?? NaN)
-    const saved = await this.#parts.checkpoints.write(picture, { regular: label.regular, isBest })
-    for (const tensor of [...picture.modelStateDict.values(), ...Object.values(picture.rngState)])
-      (tensor as Tensor | null)?.dispose()
-    this.#saved = true
-    this.#parts.emit('checkpoint', { ...saved, epoch: state.epoch, phase: state.phase, step: state.globalStep, isBest })
+/** What a scheduler may want to know of its phase. */
+export function phaseLength(plan: PhasePlan) {
+  const { config, training, schedulerMonitor } = plan
+  return {
+    epochs: epochsOf(plan) ?? Infinity,
+    stepsPerEpoch: stepsPerEpoch(config, training) ?? Infinity,
+    ...(config.steps === Infinity ? {} : { totalSteps: config.steps }),
+    mode: schedulerMonitor.mode,
   }
 }
 
-/** The metrics of a validation; disposes the targets. */
-async function measure(wanted: readonly Metric[], output: Tensor, targets: Tensor): Promise<Record<string, number>> {
-  const values = (tensor: Tensor) => ({
-    data: scope(() => tensor.to('float64').data() as Float64Array),
-    shape: tensor.shape,
-  })
-  const metrics = await computeMetrics(wanted, values(output), values(targets))
-  targets.dispose()
-  return metrics
-}
-
-function nonFinite(loss: number, { globalStep, epoch, phase }: RunState): TorchkeepError {
-  return new TorchkeepError(
-    'ERR_NON_FINITE',
-    `the loss of step ${globalStep + 1} (epoch ${epoch}, phase ${phase}) is ${loss}; the weights were not changed by it`,
-    {
-      suggestions: ['a smaller lr', 'look for NaN in the data of this batch'],
-    },
-  )
+function endMessage({ config }: PhasePlan, state: RunState, earlyStopping: EarlyStopping | null): string {
+  if (earlyStopping !== null && earlyStopping.reason !== null) return earlyStopping.message
+  return state.phaseStopReason === 'steps'
+    ? `all ${config.steps} steps are done`
+    : `all ${config.epochs} epochs are done`
 }

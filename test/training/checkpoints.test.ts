@@ -50,7 +50,9 @@ describe('checkpoints of a run', function () {
       .map(({ epoch, phase }) => `best_model_epoch_${epoch}_phase_${phase}.pth`)
     assert.ok(best.length > 0)
     assert.deepEqual(readdirSync(join(folder, 'best')).sort(), [...best, 'latest_best.pth'].sort())
-    assert.deepEqual(readdirSync(folder).sort(), ['best', 'latest.pth', 'regular'])
+    assert.deepEqual(readdirSync(folder).sort(), [
+      ...['best', 'events.jsonl', 'latest.pth', 'metrics', 'metrics.csv', 'phases', 'regular'],
+    ])
   })
 
   it('keeps the best and the newest under their own names', async () => {

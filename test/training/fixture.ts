@@ -46,7 +46,7 @@ export function prepare(
     config?: TrainingConfig
   } = {},
 ): Run {
-  const { seed = 3, generator, valGenerator, config = trainingConfig, ...trainerOptions } = options
+  const { seed = 3, generator, valGenerator, config = trainingConfig, checkpoint, ...trainerOptions } = options
   manualSeed(5)
   const data = new TensorDataset(randn([22, 1, 8, 8]), randint(0, 3, [22]))
   const validation = new TensorDataset(randn([9, 1, 8, 8]), randint(0, 3, [9]))
@@ -54,7 +54,12 @@ export function prepare(
   const model = new ConvNet()
   return {
     model,
-    trainer: new ProgressiveTrainer(model, { width: 4 }, config, { checkpointDir, threads: 1, ...trainerOptions }),
+    trainer: new ProgressiveTrainer(model, { width: 4 }, config, {
+      checkpointDir,
+      threads: 1,
+      checkpoint: { keepLast: null, ...checkpoint },
+      ...trainerOptions,
+    }),
     trainLoader: new DataLoader(data, {
       batchSize: 8,
       shuffle: true,
@@ -67,8 +72,16 @@ export function prepare(
   }
 }
 
-/** Keys whose values are times: they differ between runs of the same bits. */
-const times = new Set(['run_id', 'timestamp', 'total_training_time', 'training_time', 'epoch_time'])
+/** Keys whose values are times, memory or the name of the run: they differ between runs of the same bits. */
+const times = new Set([
+  'run_id',
+  'timestamp',
+  'total_training_time',
+  'training_time',
+  'epoch_time',
+  'samples_per_second',
+  'memory_usage',
+])
 
 /** A checkpoint's content as text: tensors as dtype, shape and bytes; without times. Equal texts mean equal bits. */
 export async function fingerprint(path: string): Promise<Map<string, string>> {
