@@ -10,6 +10,9 @@ import { join } from 'node:path'
 /** Besides torch and numpy: import name and pinned requirement. */
 const packages = { scipy: 'scipy==1.17.1', sklearn: 'scikit-learn==1.9.1' }
 
+/** The same, installed without what they require: TensorBoard's readers need little of what its server does. */
+const bare = { tensorboard: ['tensorboard==2.21.0', 'protobuf==7.36.2', 'absl-py==2.5.1'] }
+
 /** Returns the interpreter's path. */
 export async function prepareTestPython() {
   const { cacheFolder, defaultVersion, findPython } = await import('../dist/src/libtorch/index.js')
@@ -46,6 +49,7 @@ function makeEnvironment(executable, link, version) {
     // The CPU build is a fraction of the size; not every index has it.
     if (spawnSync(python, all(`torch==${version}+cpu`), { stdio: 'ignore' }).status !== 0)
       must(python, all(`torch==${version}`))
+    addMissing(python)
     symlinkSync(folder, link)
   } catch (error) {
     rmSync(folder, { recursive: true, force: true })
@@ -53,13 +57,15 @@ function makeEnvironment(executable, link, version) {
   }
 }
 
-/** Installs what an environment of an earlier version of this script lacks. */
+/** Installs what is missing yet, or in an environment of an earlier version of this script. */
 function addMissing(python) {
-  const names = JSON.stringify(Object.keys(packages))
+  const names = JSON.stringify(Object.keys({ ...packages, ...bare }))
   const program = `import importlib.util as u; print(*[n for n in ${names} if u.find_spec(n) is None])`
   const { stdout } = spawnSync(python, ['-c', program], { encoding: 'utf8' })
   const missing = stdout.split(/\s+/).filter((name) => name !== '')
-  if (missing.length > 0) must(python, pip(...missing.map((name) => packages[name])))
+  const wanted = (list) => missing.flatMap((name) => list[name] ?? [])
+  if (wanted(packages).length > 0) must(python, pip(...wanted(packages)))
+  if (wanted(bare).length > 0) must(python, pip('--no-deps', ...wanted(bare)))
 }
 
 const pip = (...requirements) => ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...requirements]

@@ -19,14 +19,11 @@ export function stateLines(state: RunState, nowMs = Date.now()): string[] {
   const { run, current, best, checkpoint, history, stop } = state
   const age = (time: string): string => `${formatAge(Date.parse(time), nowMs)} ago`
   const last = history.at(-1)
-  const shade = state.status === 'running' || state.status === 'finished' ? style.good : style.bad
   return [
     ...factLines([
       ['run', run && `${run.modelType}, process ${run.pid} on ${run.host}, begun ${age(run.startedAt)}`],
       ['resumed', state.resumedFrom && `from ${state.resumedFrom}`],
-    ]),
-    ...factLines([['status', statusTexts[state.status]]]).map(shade),
-    ...factLines([
+      ['status', statusTexts[state.status]],
       ['phase', state.phase > 0 ? `${ofMost(state.phase, state.phases.length || null)} '${state.phaseName}'` : null],
       [
         'epoch',

@@ -84,17 +84,21 @@ export class RunLogs {
     const logs: RunLog[] = []
     for (const [wanted, what, begin] of options === false ? [] : openings) {
       if (!wanted) continue
-      const onFailure = ({ message }: Error): void =>
+      const onFailure = ({ message }: Error): void => {
         warn({ id: 'log', message: `cannot write ${what} in ${folder}, the run goes on without: ${message}` })
-      const log = await begin(onFailure).catch((error: unknown) => onFailure(error as Error))
-      if (log !== undefined) logs.push(log)
+      }
+      try {
+        logs.push(await begin(onFailure))
+      } catch (error) {
+        onFailure(error as Error)
+      }
     }
     return new RunLogs(logs, began)
   }
 
   /** Books an event in all logs. Returns at once. */
   record<Name extends keyof TrainerEvents>(name: Name, event: TrainerEvents[Name][0]): void {
-    const moment = { timeMs: Date.now(), seconds: (performance.now() - this.#began) / 1000 }
+    const moment = { timeMs: Date.now(), seconds: Math.round((performance.now() - this.#began) * 1000) / 1e6 }
     for (const log of this.#logs) log.record(name, event, moment)
   }
 

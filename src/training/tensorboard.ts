@@ -65,7 +65,7 @@ export class TensorBoardLog implements RunLog {
   }
 
   #recordEpoch(event: EpochEvent, wallTime: number): void {
-    const step = event.step ?? this.#losses.step
+    const step = event.step ?? 0
     const { learning_rates: rates, phase, epoch, ...fields } = epochFields(event)
     const more = ((rates ?? []) as number[])
       .slice(1)
