@@ -75,6 +75,26 @@ export class CheckpointModel {
     )
   }
 
+  /**
+   * Refuses a batch that the model was not recorded for: another number of inputs, other dtypes, other sizes than the batch's.
+   *
+   * @throws TorchkeepError `ERR_DATA`.
+   */
+  checkInputs(inputs: readonly Tensor[]): void {
+    const wanted = this.inputs
+    const text = (tensors: readonly { dtype: string; shape: readonly number[] }[]): string =>
+      tensors.map(({ dtype, shape }) => `${dtype} [${['rows', ...shape.slice(1)].join(', ')}]`).join(' and ')
+    const fits = inputs.length === wanted.length && text(inputs) === text(wanted)
+    if (fits) return
+    throw new TorchkeepError(
+      'ERR_DATA',
+      `the model of ${this.path} takes ${text(wanted)}, but the data give ${text(inputs)}`,
+      {
+        suggestions: ['make the tensors as in training: evaluate and predict of the command line do so for CSV files'],
+      },
+    )
+  }
+
   /** The phase that the checkpoint was made in. */
   get phase(): Phase {
     const { trainingConfig, phase } = this.checkpoint

@@ -1,0 +1,109 @@
+/** What `torchkeep train` says of a run while it goes on and when it is over. */
+import { relative, resolve } from 'node:path'
+import { lineOf } from './event-lines.js'
+import type { CheckpointEvent, StopEvent, TrainerEvents, WarningEvent } from './events.js'
+import { ProgressReporter } from './progress-reporter.js'
+import type { ProgressiveTrainer, TrainingSummary } from './trainer.js'
+
+/** How much is said. */
+export type LogLevel = 'error' | 'warn' | 'info' | 'debug'
+
+/** The last line of `--json`: what the run came to. */
+export interface SummaryLine {
+  event: 'summary'
+  /** Finished epochs and optimizer steps of the whole run. */
+  epochs: number
+  steps: number
+  /** Seconds in epochs. */
+  training_time: number
+  best: { monitor: string; mode: 'min' | 'max'; score: number; epoch: number; phase: number } | null
+  best_checkpoint: string | null
+  latest_checkpoint: string
+}
+
+/** Something that shows a run until it is stopped. */
+interface Shown {
+  stop(): void
+}
+
+type Listener = (event: never) => void
+
+/** Gives every event as a line of JSON fields, the same as in `events.jsonl`; paths are as the command's other paths. */
+export function asLines(trainer: ProgressiveTrainer, print: (line: object) => void): Shown {
+  const began = performance.now()
+  const listeners = (['phase', 'step', 'epoch', 'checkpoint', 'stop', 'warning'] as const).map((name) => {
+    const listener = (event: TrainerEvents[typeof name][0]): void => {
+      const seconds = (performance.now() - began) / 1000
+      print({ event: name, time: new Date().toISOString(), seconds, ...lineOf(name, event as never, shownPath) })
+    }
+    return [name, listener as Listener] as const
+  })
+  return listen(trainer, listeners)
+}
+
+/** Shows progress, warnings, and at `debug` checkpoints and ends of phases, on standard error. */
+export function onTerminal(trainer: ProgressiveTrainer, level: LogLevel, output: NodeJS.WriteStream): Shown {
+  const say = (line: string): void => void output.write(`${line}\n`)
+  const reporter = level === 'info' || level === 'debug' ? new ProgressReporter(trainer, output) : null
+  const shown = listen(trainer, [
+    ['warning', (({ message }: WarningEvent) => level !== 'error' && say(`warning: ${message}`)) as Listener],
+    ...(level === 'debug'
+      ? ([
+          [
+            'checkpoint',
+            (({ path, copies }: CheckpointEvent) =>
+              say(`saved ${[path, ...copies].map(shownPath).join(', ')}`)) as Listener,
+          ],
+          [
+            'stop',
+            (({ of, reason, message }: StopEvent) => say(`end of the ${of} (${reason}): ${message}`)) as Listener,
+          ],
+        ] as const)
+      : []),
+  ])
+  return {
+    stop() {
+      reporter?.stop()
+      shown.stop()
+    },
+  }
+}
+
+function listen(trainer: ProgressiveTrainer, listeners: readonly (readonly [keyof TrainerEvents, Listener])[]): Shown {
+  for (const [name, listener] of listeners) trainer.on(name as 'phase', listener as () => void)
+  return {
+    stop() {
+      for (const [name, listener] of listeners) trainer.off(name as 'phase', listener as () => void)
+    },
+  }
+}
+
+/** As one would type it here. */
+const shownPath = (path: string): string => relative('', resolve(path))
+
+export function summaryLine(summary: TrainingSummary): SummaryLine {
+  const { best, bestCheckpointPath, latestCheckpointPath } = summary
+  return {
+    event: 'summary',
+    epochs: summary.totalEpochs,
+    steps: summary.totalSteps,
+    training_time: summary.totalTrainingTime,
+    best:
+      best === null
+        ? null
+        : { monitor: best.monitor, mode: best.mode, score: best.score, epoch: best.epoch, phase: best.phase },
+    best_checkpoint: bestCheckpointPath === null ? null : shownPath(bestCheckpointPath),
+    latest_checkpoint: shownPath(latestCheckpointPath),
+  }
+}
+
+/** The same for people. */
+export function summaryText(summary: SummaryLine): string[] {
+  const { best, best_checkpoint: bestPath } = summary
+  const where = bestPath === null ? '' : `: ${bestPath}`
+  return [
+    `finished: ${summary.epochs} epochs, ${summary.steps} steps, ${summary.training_time.toFixed(1)} s`,
+    ...(best === null ? [] : [`best: epoch ${best.epoch}, ${best.monitor} ${best.score.toPrecision(5)}${where}`]),
+    `latest: ${summary.latest_checkpoint}`,
+  ]
+}
