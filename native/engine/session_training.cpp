@@ -31,6 +31,7 @@ RunResult TrainingProgram::run(const BatchSource& source, const RunOptions& opti
   for (size_t i = 0; i < batches.count(); ++i) {
     Outcome outcome = Outcome::Stopped;
     int64_t samples = 0;
+    end.accumulated = 0;
     try {
       const std::vector<at::Tensor> batch = batches.read(i);
       samples = batch.front().size(0);

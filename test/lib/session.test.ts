@@ -38,7 +38,10 @@ describe('Session', () => {
   })
 
   /** A session that fits a line. */
-  async function open(optimizer: (parameters: nn.Parameter[]) => optim.Optimizer | null) {
+  async function open(
+    optimizer: (parameters: nn.Parameter[]) => optim.Optimizer | null,
+    autocast: 'bfloat16' | null = null,
+  ) {
     const model = new nn.Linear(3, 1)
     const example = randn([2, 3])
     const graph = trace(model, [example])
@@ -48,6 +51,8 @@ describe('Session', () => {
     return {
       model,
       optimizer: made,
+      graph,
+      lossGraph,
       session: await Session.create({
         module: model,
         trainGraph: graph,
@@ -55,6 +60,7 @@ describe('Session', () => {
         lossGraph,
         optimizer: made,
         threads: 1,
+        autocast,
       }),
     }
   }
@@ -120,5 +126,49 @@ describe('Session', () => {
       session.run({ batches: [[randn([1, 3]), tensor([label], { dtype: 'int64' })]], inputs: 1, maxDurationMs: 1000 })
     await assert.rejects(run(9), /out of bounds/)
     await assert.doesNotReject(run(1))
+  })
+
+  it('goes on with gradients of an unfinished step that another session gave out', async () => {
+    const [first, second] = [randn([4, 3]), randn([4, 1])]
+    const run = { tensors: [first, second], batchSize: 2, inputs: 1, maxDurationMs: 1000, accumulate: 2 }
+    const whole = await open((parameters) => new optim.SGD(parameters, { lr: 0.1 }))
+    const parts = await open((parameters) => new optim.SGD(parameters, { lr: 0.1 }))
+    parts.model.loadStateDict(whole.model.stateDict())
+    const all = await whole.session.run({ ...run, order: new BigInt64Array([0n, 1n, 2n, 3n]) })
+    assert.deepEqual([all.batches, all.steps, all.accumulated, all.skipped], [2, 1, 0, []])
+
+    const half = await parts.session.run({ ...run, order: new BigInt64Array([0n, 1n]) })
+    assert.deepEqual([half.batches, half.steps, half.accumulated], [1, 0, 1])
+    const gradients = parts.session.gradients()
+    assert.deepEqual([...gradients.keys()], ['weight', 'bias'])
+    assert.deepEqual(gradients.get('weight')?.shape, [1, 3])
+    const [graph, loss] = [parts.graph, parts.lossGraph]
+    const made = { module: parts.model, trainGraph: graph, evalGraph: graph, lossGraph: loss, threads: 1 }
+    const next = await Session.create({ ...made, optimizer: parts.optimizer })
+    next.setGradients(gradients)
+    parts.session.dispose()
+    await next.run({ ...run, order: new BigInt64Array([2n, 3n]), accumulated: 1 })
+    assert.deepEqual(digests(parts.model.stateDict()), digests(whole.model.stateDict()))
+    assert.throws(() => next.setGradients(new Map([['wait', tensor([1])]])), refused(/"wait"/))
+    for (const session of [whole.session, next]) session.dispose()
+  })
+
+  it('clips, passes over what is not finite, and casts', async () => {
+    const clipped = await open((parameters) => new optim.SGD(parameters, { lr: 1 }))
+    const before = digests(clipped.model.stateDict())
+    const bad = tensor([[NaN], [1]])
+    const run = { inputs: 1, maxDurationMs: 1000, clipGradNorm: 1, clipGradValue: 0.5, onNonFinite: 'skip' } as const
+    const batches = [[randn([2, 3]), bad]]
+    const nothing = await clipped.session.run({ ...run, batches })
+    assert.deepEqual([nothing.steps, nothing.skipped], [0, [{ batch: 0, parameter: null }]])
+    assert.deepEqual(digests(clipped.model.stateDict()), before)
+    const result = await clipped.session.run({ ...run, batches: [[randn([2, 3]), randn([2, 1])]] })
+    assert.deepEqual([result.steps, result.gradNorms.length, result.reason], [1, 1, 'end'])
+    clipped.session.dispose()
+
+    const cast = await open(() => null, 'bfloat16')
+    const { outputs } = await cast.session.evaluate({ batches: [[randn([2, 3])]], inputs: 1 })
+    assert.equal((outputs[0] as Tensor).dtype, 'bfloat16')
+    cast.session.dispose()
   })
 })

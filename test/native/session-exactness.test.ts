@@ -1,81 +1,17 @@
 import assert from 'node:assert/strict'
-import type { NativeSession, SessionSpec, TensorHandle } from '../../lib/contract.js'
+import type { TensorHandle } from '../../lib/contract.js'
 import { addon } from '../../lib/native.js'
 import { needPython } from '../python.js'
+import { expectedState, pack, specOf, trainedState, unpack } from './session-from-python.js'
 import {
   orderOf,
-  runReference,
+  runReferences,
   trainingSeed,
-  type PackedTensor,
-  type PackedTensors,
   type Reference,
   type ReferenceModel,
   type ReferenceResult,
   type ReferenceRun,
 } from './session-reference.js'
-
-function unpack(packed: PackedTensor): TensorHandle {
-  const data = Buffer.from(packed.data, 'base64')
-  const tensor = addon().tensorFromData({ dtype: packed.dtype, sizes: packed.sizes, data, device: 'cpu' })
-  if (packed.requiresGrad) addon().call({ op: 'aten::requires_grad_', args: [tensor, true], gradEnabled: true })
-  return tensor
-}
-
-const unpackAll = (packed: PackedTensors) =>
-  Object.fromEntries(Object.entries(packed).map(([name, tensor]) => [name, unpack(tensor)]))
-
-function pack(tensor: TensorHandle): PackedTensor {
-  const { dtype, sizes, requiresGrad } = addon().tensorInfo({ tensor })
-  return { dtype, sizes, data: Buffer.from(addon().tensorToData({ tensor })).toString('base64'), requiresGrad }
-}
-
-const packAll = (tensors: Readonly<Record<string, TensorHandle>>) =>
-  Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, pack(tensor)]))
-
-/** Tensors as they were before Python trained; names that Python ties share one handle, as a module of ours would share it. */
-function specOf(reference: Reference, run: ReferenceRun, result: ReferenceResult): SessionSpec {
-  const parameters = unpackAll(reference.parameters)
-  for (const name of Object.keys(parameters)) {
-    const [owner] = Object.keys(result.parameters)
-    if (!(name in result.parameters) && owner !== undefined) parameters[name] = parameters[owner] as TensorHandle
-  }
-  const { trainGraph, evalGraph, lossGraph } = reference
-  const groups = [{ params: Object.keys(result.parameters), options: result.group }]
-  const optimizer = { name: run.optimizer, groups }
-  const buffers = unpackAll(reference.buffers)
-  return {
-    trainGraph,
-    evalGraph,
-    lossGraph,
-    parameters,
-    buffers,
-    constants: unpackAll(reference.constants),
-    optimizer,
-    device: 'cpu',
-    threads: 1,
-  }
-}
-
-async function trainedState(session: NativeSession, spec: SessionSpec): Promise<object> {
-  const state = Object.entries(session.optimizerState()).map(([name, entry]) => [name, packAll(entry)])
-  const generator = addon().getGeneratorState({ generator: addon().defaultGenerator() })
-  return {
-    parameters: packAll(spec.parameters),
-    buffers: packAll(spec.buffers),
-    state: Object.fromEntries(state) as object,
-    generatorState: Buffer.from(generator).toString('base64'),
-  }
-}
-
-/** What Python ended with, in the form of {@link trainedState}: tied names are spelled out. */
-function expectedState(reference: Reference, result: ReferenceResult): object {
-  const [owner] = Object.values(result.parameters)
-  const parameters = Object.fromEntries(
-    Object.keys(reference.parameters).map((name) => [name, result.parameters[name] ?? owner]),
-  )
-  const { buffers, state, generatorState } = result
-  return { parameters, buffers, state, generatorState }
-}
 
 const adam = { lr: 0.003 }
 const everyRun: ReferenceRun[] = [
@@ -109,15 +45,17 @@ const cases: [ReferenceModel, string, ReferenceRun[]][] = [
 ]
 
 describe('a session against Python, 50 steps, the last batch shorter', () => {
-  before(function () {
+  let references: Record<ReferenceModel, Reference>
+  before(async function () {
     needPython(this)
+    references = await runReferences(Object.fromEntries(cases.map(([model, , runs]) => [model, runs])))
   })
 
   for (const [model, description, runs] of cases) {
     describe(`${model}: ${description}`, () => {
       let reference: Reference
-      before(async () => {
-        reference = await runReference(model, runs)
+      before(() => {
+        reference = references[model]
       })
 
       runs.forEach((run, index) => {
@@ -131,12 +69,15 @@ describe('a session against Python, 50 steps, the last batch shorter', () => {
           const trained = await session.run({ ...batches, order: orderOf(reference), maxDurationMs: Infinity })
           assert.deepEqual([...trained.losses], result.losses)
           assert.deepEqual([trained.steps, trained.samples, trained.reason], [50, 397, 'end'])
-          assert.deepEqual(await trainedState(session, spec), expectedState(reference, result))
+          assert.deepEqual(trainedState(session, spec), expectedState(reference, result))
 
           const order = BigInt64Array.from({ length: 101 }, (_, row) => BigInt(row))
           const evaluated = await session.evaluate({ ...batches, order })
           assert.deepEqual(evaluated.outputs.map(pack), [result.evaluation.outputs])
-          const weighted = result.evaluation.losses.reduce((sum, loss, i) => sum + loss * Math.min(8, 101 - 8 * i), 0)
+          const weighted = result.evaluation.losses.reduce<number>(
+            (sum, loss, i) => sum + Number(loss) * Math.min(8, 101 - 8 * i),
+            0,
+          )
           assert.deepEqual([evaluated.loss, evaluated.samples, evaluated.reason], [weighted / 101, 101, 'end'])
           session.dispose()
         })
@@ -189,7 +130,7 @@ describe('a session against Python, 50 steps, the last batch shorter', () => {
           )
         }
         await next.run({ batches, inputs: 1, maxDurationMs: Infinity })
-        assert.deepEqual(await trainedState(next, second), expectedState(reference, result))
+        assert.deepEqual(trainedState(next, second), expectedState(reference, result))
         next.dispose()
       })
     })

@@ -53,6 +53,28 @@ export function mseGraph(): GraphModule {
   return graphOf([userInput('output'), userInput('target')], [loss], 'loss')
 }
 
+/** A session that trains `weight` (one dimension) with SGD: abs(sqrt(weight * x)), of any floating or complex dtype. */
+export function elementwise(weight: TensorHandle): SessionSpec {
+  const nodes = [
+    node('mul.Tensor', { self: tensor('x'), other: tensor('p_weight') }, 'product'),
+    node('sqrt.default', { self: tensor('product') }, 'root'),
+    node('abs.default', { self: tensor('root') }, 'magnitude'),
+  ]
+  const weightSpec = { parameter: { arg: { name: 'p_weight' }, parameter_name: 'weight' } }
+  const graph = graphOf([weightSpec, userInput('x')], nodes, 'magnitude')
+  const options = { lr: 0.1, momentum: 0, dampening: 0, weight_decay: 0, nesterov: false, maximize: false, fused: null }
+  return {
+    trainGraph: graph,
+    evalGraph: graph,
+    lossGraph: mseGraph(),
+    parameters: { weight },
+    buffers: {},
+    optimizer: { name: 'SGD', groups: [{ params: ['weight'], options }] },
+    device: 'cpu',
+    threads: 1,
+  }
+}
+
 /** Float32 values that a formula gives, so that every process makes the same ones. */
 export function ramp(native: NativeAddon, sizes: number[], seed: number): TensorHandle {
   const count = sizes.reduce((product, size) => product * size, 1)

@@ -2,7 +2,7 @@
  * What real Python does, for the session tests: it exports a model with torch.export, trains it in a plain loop and hands over the graphs, the tensors
  * before and the tensors after. Nothing here knows the right answer; every expected byte comes from Python.
  */
-import type { DType, GraphModule, OptimizerSpec } from '../../lib/contract.js'
+import type { DType, GraphModule, OptimizerSpec, ParamGroup } from '../../lib/contract.js'
 import { runPython } from '../python.js'
 
 /** A tensor as Python packed it: raw little-endian bytes in C order, base64. */
@@ -22,19 +22,37 @@ export interface ReferenceRun {
   options: Record<string, number | boolean | readonly number[]>
   /** Batches to train on; 50 where absent. */
   steps?: number
+  /** Batches of one step. */
+  accumulate?: number
+  clipGradNorm?: number
+  clipGradValue?: number
+  /** bfloat16 autocast around model and loss. */
+  autocast?: boolean
+  /** Biases are a group of their own, with twice the rate. */
+  twoGroups?: boolean
+  /** Rows of the input's first column that are 0, and rows of the target that are NaN. */
+  zeroRows?: readonly number[]
+  nanRows?: readonly number[]
+  /** What inputs and targets are multiplied with. */
+  dataScale?: number
 }
 
 export interface ReferenceResult {
-  /** The optimizer's complete hyperparameters as Python's param_groups has them. */
-  group: Record<string, number | boolean | readonly number[] | null>
+  /** The optimizer's groups with their complete hyperparameters, as Python's param_groups has them. */
+  groups: ParamGroup[]
   parameters: PackedTensors
   buffers: PackedTensors
   state: Record<string, PackedTensors>
-  losses: number[]
+  /** NaN as null. */
+  losses: (number | null)[]
+  /** What `clip_grad_norm_` returned, step by step; an infinite one as null. */
+  gradNorms: (number | null)[]
+  /** Batches that were passed over, with the first parameter whose gradient was not finite. */
+  skipped: [number, string | null][]
   /** `torch.get_rng_state()` after training, base64. */
   generatorState: string
   /** The evaluation of the trained model over all rows in order, in the same batches. */
-  evaluation: { outputs: PackedTensor; losses: number[] }
+  evaluation: { outputs: PackedTensor; losses: (number | null)[] }
 }
 
 export interface Reference {
@@ -53,13 +71,26 @@ export interface Reference {
 
 /** The models of the Python program below. */
 export type ReferenceModel =
-  'cnn' | 'mlp' | 'float64' | 'bfloat16' | 'complex64' | 'lstm' | 'tied' | 'attention' | 'mixed' | 'functional'
+  | 'cnn'
+  | 'mlp'
+  | 'float64'
+  | 'bfloat16'
+  | 'complex64'
+  | 'lstm'
+  | 'tied'
+  | 'attention'
+  | 'mixed'
+  | 'functional'
+  | 'rooted'
 
 /** Seed of the training loop's random draws; the order of rows is drawn apart. */
 export const trainingSeed = 123n
 
-export async function runReference(model: ReferenceModel, runs: readonly ReferenceRun[]): Promise<Reference> {
-  return JSON.parse(await runPython(program, [model, JSON.stringify(runs)])) as Reference
+/** Python's runs of several models, in one process: importing torch takes longer than most of them. */
+export async function runReferences<Model extends ReferenceModel>(
+  runs: Readonly<Partial<Record<Model, readonly ReferenceRun[]>>>,
+): Promise<Record<Model, Reference>> {
+  return JSON.parse(await runPython(program, [JSON.stringify(runs)])) as Record<Model, Reference>
 }
 
 /** The order as a session takes it, `steps` batches long. */
@@ -68,7 +99,7 @@ export function orderOf(reference: Reference, steps = 50): BigInt64Array {
 }
 
 const program = `
-import base64, copy, warnings
+import base64, contextlib, copy, math, warnings
 from torch import nn
 from torch._export.serde.serialize import EnumEncoder, ExportedProgramSerializer, _dataclass_to_dict
 warnings.simplefilter('ignore')
@@ -139,6 +170,15 @@ class Complex(nn.Module):
     def forward(self, x):
         return self.linear(torch.complex(x, x.flip(1))).abs()
 
+class Rooted(nn.Module):
+    """A zero in the first column gives a finite loss, and a gradient of scale that is not a number."""
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(64, 1)
+        self.scale = nn.Parameter(torch.ones(1))
+    def forward(self, x):
+        return self.head(x) + torch.sqrt(x[:, :1].abs() * self.scale)
+
 def data(kind, rows):
     if kind == 'images': return torch.randn(rows, 1, 14, 14), torch.randint(0, 10, (rows,))
     if kind == 'words': return torch.randint(0, 50, (rows, 6)), torch.randint(0, 10, (rows,))
@@ -158,6 +198,7 @@ models = {
     'tied': (Tied, 'words', F.cross_entropy),
     'attention': (Attention, 'words', F.cross_entropy),
     'mixed': (Mixed, 'vectors', F.cross_entropy),
+    'rooted': (Rooted, 'regression', F.mse_loss),
     'functional': (Mixed, 'vectors', F.cross_entropy),
 }
 
@@ -175,55 +216,87 @@ def pack(t):
 def pack_all(named):
     return {name: pack(t) for name, t in named}
 
-def graph(module, args):
+def graph(module, args, functional):
     batch = torch.export.Dim('batch', min=2)
     exported = torch.export.export(module, args, dynamic_shapes=tuple({0: batch} for _ in args))
-    if sys.argv[1] == 'functional':  # nothing in place: changed buffers become outputs
+    if functional:  # nothing in place: changed buffers become outputs
         exported = exported.run_decompositions({})
     serialized = ExportedProgramSerializer().serialize(exported).exported_program
     return json.loads(json.dumps(_dataclass_to_dict(serialized), cls=EnumEncoder))['graph_module'], exported.constants
 
+def parameter_groups(model, run):
+    named = list(model.named_parameters())
+    if not run.get('twoGroups'): return [{'params': [p for _, p in named]}]
+    biases = [p for name, p in named if name.endswith('bias')]
+    return [{'params': [p for name, p in named if not name.endswith('bias')]}, {'params': biases, 'lr': 2 * run['options']['lr']}]
+
 def train(initial, function, run, x, y, order, batch_size):
     model = copy.deepcopy(initial).train()
-    optimizer = getattr(torch.optim, run['optimizer'])(model.parameters(), **run['options'])
-    torch.manual_seed(${trainingSeed})
-    losses = []
-    for rows in order[:run.get('steps', 50) * batch_size].split(batch_size):
-        optimizer.zero_grad()
-        loss = function(model(x[rows]), y[rows])
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    generator = torch.get_rng_state()
+    optimizer = getattr(torch.optim, run['optimizer'])(parameter_groups(model, run), **run['options'])
+    parameters = [p for group in optimizer.param_groups for p in group['params']]
     names = {id(p): name for name, p in model.named_parameters()}
+    autocast = lambda: torch.autocast('cpu', dtype=torch.bfloat16) if run.get('autocast') else contextlib.nullcontext()
+    if 'dataScale' in run: x, y = x * run['dataScale'], y * run['dataScale']
+    if 'zeroRows' in run: x[run['zeroRows'], 0] = 0
+    if 'nanRows' in run: y[run['nanRows']] = math.nan
+    torch.manual_seed(${trainingSeed})
+    losses, norms, skipped, accumulate = [], [], [], run.get('accumulate', 1)
+    batches = order[:run.get('steps', 50) * batch_size].split(batch_size)
+    for begin in range(0, len(batches), accumulate):
+        group = batches[begin:begin + accumulate]
+        optimizer.zero_grad()
+        for index, rows in enumerate(group):
+            with autocast():
+                loss = function(model(x[rows]), y[rows])
+            losses.append(loss.item())
+            if math.isfinite(loss.item()): (loss / len(group) if accumulate > 1 else loss).backward()
+            else: skipped.append((begin + index, None))
+        bad = [p for p in parameters if p.grad is not None and not p.grad.isfinite().all()]
+        if bad:
+            skipped.append((begin + len(group) - 1, names[id(bad[0])]))
+            continue
+        if all(p.grad is None for p in parameters): continue
+        if 'clipGradNorm' in run: norms.append(torch.nn.utils.clip_grad_norm_(parameters, run['clipGradNorm']).item())
+        if 'clipGradValue' in run: torch.nn.utils.clip_grad_value_(parameters, run['clipGradValue'])
+        optimizer.step()
+    generator = torch.get_rng_state()
     state = {names[id(p)]: pack_all(s.items()) for p, s in optimizer.state.items()}
-    group = {k: v for k, v in optimizer.param_groups[0].items() if k != 'params'}
+    groups = [{'params': [names[id(p)] for p in group['params']], 'options': {k: v for k, v in group.items() if k != 'params'}} for group in optimizer.param_groups]
     model.eval()
     with torch.no_grad():
-        outputs = [model(rows) for rows in x.split(batch_size)]
-        evaluation = {'outputs': pack(torch.cat(outputs)), 'losses': [function(o, t).item() for o, t in zip(outputs, y.split(batch_size))]}
-    return {'group': group, 'parameters': pack_all(model.named_parameters()), 'buffers': pack_all(model.named_buffers()), 'state': state, 'losses': losses,
-            'generatorState': base64.b64encode(generator.numpy().tobytes()).decode(), 'evaluation': evaluation}
+        outputs, evaluated = [], []
+        for rows, targets in zip(x.split(batch_size), y.split(batch_size)):
+            with autocast():
+                outputs.append(model(rows))
+                evaluated.append(finite(function(outputs[-1], targets).item()))
+    return {'groups': groups, 'parameters': pack_all(model.named_parameters()), 'buffers': pack_all(model.named_buffers()), 'state': state,
+            'losses': [finite(loss) for loss in losses], 'gradNorms': [finite(norm) for norm in norms], 'skipped': skipped, 'generatorState': base64.b64encode(generator.numpy().tobytes()).decode(),
+            'evaluation': {'outputs': pack(torch.cat(outputs)), 'losses': evaluated}}
 
-make, kind, function = models[sys.argv[1]]
-runs = json.loads(sys.argv[2])
-torch.manual_seed(7)
-model = make()
-x, y = data(kind, 101)
-if sys.argv[1] in ('float64', 'bfloat16'):
-    x, y = x.to(model[0].weight.dtype), y.to(model[0].weight.dtype)
-batch_size = 8
-order = torch.cat([torch.randperm(101) for _ in range(4)])[:50 * batch_size - 3]  # the last batch is shorter
-sample = (x[:batch_size],)
-train_graph, constants = graph(copy.deepcopy(model).train(), sample)
-eval_graph, _ = graph(copy.deepcopy(model).eval(), sample)
-loss_graph, _ = graph(Loss(function), (model.eval()(x[:batch_size]).detach(), y[:batch_size]))
-model.train()
-print(json.dumps({
-    'trainGraph': train_graph, 'evalGraph': eval_graph, 'lossGraph': loss_graph,
-    'parameters': pack_all(model.named_parameters(remove_duplicate=False)), 'buffers': pack_all(model.named_buffers()),
-    'constants': {name: pack(t) for name, t in constants.items() if isinstance(t, torch.Tensor)},
-    'data': [pack(x), pack(y)], 'order': order.tolist(), 'batchSize': batch_size,
-    'results': [train(model, function, run, x, y, order, batch_size) for run in runs],
-}))
+def finite(number):
+    return number if math.isfinite(number) else None
+
+def reference(name, runs):
+    make, kind, function = models[name]
+    torch.manual_seed(7)
+    model = make()
+    x, y = data(kind, 101)
+    if name in ('float64', 'bfloat16'):
+        x, y = x.to(model[0].weight.dtype), y.to(model[0].weight.dtype)
+    batch_size = 8
+    order = torch.cat([torch.randperm(101) for _ in range(4)])[:50 * batch_size - 3]  # the last batch is shorter
+    sample = (x[:batch_size],)
+    train_graph, constants = graph(copy.deepcopy(model).train(), sample, name == 'functional')
+    eval_graph, _ = graph(copy.deepcopy(model).eval(), sample, name == 'functional')
+    loss_graph, _ = graph(Loss(function), (model.eval()(x[:batch_size]).detach(), y[:batch_size]), name == 'functional')
+    model.train()
+    return {
+        'trainGraph': train_graph, 'evalGraph': eval_graph, 'lossGraph': loss_graph,
+        'parameters': pack_all(model.named_parameters(remove_duplicate=False)), 'buffers': pack_all(model.named_buffers()),
+        'constants': {name: pack(t) for name, t in constants.items() if isinstance(t, torch.Tensor)},
+        'data': [pack(x), pack(y)], 'order': order.tolist(), 'batchSize': batch_size,
+        'results': [train(model, function, run, x.clone(), y.clone(), order, batch_size) for run in runs],
+    }
+
+print(json.dumps({name: reference(name, runs) for name, runs in json.loads(sys.argv[1]).items()}))
 `
