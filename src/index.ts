@@ -2,8 +2,20 @@
 export * from '../lib/index.js'
 export * from './checkpoint/index.js'
 export { OrderedDict, PyFloat, Tuple } from './format/index.js'
+export { type OpenedData, openData, type OpenOptions, type TensorDescription } from './data/open-data.js'
+export { type OpenedRows, openRows, type RowsOptions } from './data/rows-data.js'
+export type * from './data/spec.js'
 export { load, type LoadOptions, save, saveArchive } from './serialization.js'
-export { ModelCheckpoint, type ModelCheckpointOptions } from './training/model-checkpoint.js'
+export { loadCheckpoint, type LoadCheckpointOptions, type LoadedCheckpoint } from './training/load-checkpoint.js'
+export {
+  ModelCheckpoint,
+  type BestRule,
+  type ModelCheckpointOptions,
+  type RunFacts,
+  type SavedCheckpoint,
+  type SaveReasons,
+  type SaveWarning,
+} from './training/model-checkpoint.js'
 export type { CheckpointEvent, EpochEvent, PhaseEvent, StepEvent, TrainerEvents } from './training/events.js'
 export {
   EarlyStopping,
@@ -22,5 +34,6 @@ export {
 } from './training/metrics.js'
 export { type Interrupt, interruptSignal } from './training/interrupt.js'
 export { ProgressReporter } from './training/progress-reporter.js'
+export type { BatchIterable, TrainingData } from './training/feed.js'
 export type { LossFunction } from './training/recording.js'
 export { ProgressiveTrainer, type TrainerOptions, type TrainingSummary, type TrainOptions } from './training/trainer.js'

@@ -1,7 +1,15 @@
 /** `torchkeep/checkpoint`: what looks at checkpoint files. Nothing here loads the addon. */
 export { TorchkeepError, type ErrorCode } from '../format/errors.js'
 export { type Plain } from './fields.js'
-export { bestPath, findCheckpoint, latestBestPath, latestPath, regularPath, type CheckpointName } from './layout.js'
+export {
+  bestPath,
+  findCheckpoint,
+  latestBestPath,
+  latestPath,
+  phasePath,
+  regularPath,
+  type CheckpointName,
+} from './layout.js'
 export {
   checkpointVersion,
   decodeCheckpoint,
@@ -14,7 +22,7 @@ export {
   type PhaseState,
   type RngState,
 } from './schema.js'
-export { listCheckpoints, type ListedCheckpoint, type ListOptions } from './listing.js'
+export { listCheckpoints, type CheckpointSelection, type ListedCheckpoint, type ListOptions } from './listing.js'
 export { publish, publishCopy } from './store.js'
 export { type OptimizerConfig, type Phase, type SchedulerConfig, type TrainingConfig } from './training-config.js'
 export * as retention from './retention.js'
@@ -62,8 +70,9 @@ export { validateAll, type UnreadableFile, type ValidateAllOptions, type Validat
 export { tagCheckpoint, type TagChanges, type TagResult } from './tag.js'
 export {
   CheckpointManager,
+  exportCheckpointSummary,
+  getBestCheckpointPath,
   type CategorizedCheckpoints,
-  type CheckpointSelection,
   type ExportedSummary,
   type JudgedCheckpoint,
 } from './manager.js'

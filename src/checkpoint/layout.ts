@@ -46,6 +46,10 @@ export const latestBestPath = (folder: string): string => join(folder, 'best', '
 /** Always a copy of the newest checkpoint. */
 export const latestPath = (folder: string): string => join(folder, 'latest.pth')
 
+/** Whether a file has one of the names that move on from checkpoint to checkpoint (`latest.pth`, `latest_best.pth`, `phase_1_end.pth`...), which scripts and resumes rely on. */
+export const isLastingName = (filename: string): boolean =>
+  /^(latest|latest_best|phase_\d+_(end|best))\.pth$/.test(filename)
+
 /**
  * The file that a caller means: `latest`, `best`, or a path, which is also looked for in the checkpoint folder and its `best/`, `regular/` and `phases/`.
  *

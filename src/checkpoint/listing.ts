@@ -1,8 +1,10 @@
 /** Lists a checkpoint folder from the heads and tails of its files, and sums it up. */
-import { join, relative } from 'node:path'
+import { basename, dirname, join, relative } from 'node:path'
 import { TorchkeepError } from '../format/errors.js'
+import { checkpointIdentity, chronological } from './chronology.js'
 import { describeCheckpoint, type CheckpointDescription } from './describe.js'
 import { findCheckpointFiles } from './find.js'
+import { isLastingName } from './layout.js'
 import type { RecoveryPotential } from './recovery-assess.js'
 import { exists } from './store.js'
 
@@ -33,11 +35,24 @@ const ownFolders = ['regular', 'best', 'phases']
 /** Files described at once: enough to keep the disk busy while others are parsed. */
 const atOnce = 8
 
+/** Which checkpoints of a run a list gives: all, or those in `regular/` or `best/`. */
+export type CheckpointSelection = 'all' | 'regular' | 'best'
+
 /**
  * Describes every file of a folder that could be a checkpoint, sorted by name. Nothing is created and no tensor is read.
- * @throws TorchkeepError ERR_CHECKPOINT_MISSING where there is no such folder, ERR_CHECKPOINT_UNREADABLE where it cannot be listed, ERR_ABORTED.
+ * @param how a {@link CheckpointSelection} instead of options gives what the older system's list gives, of all folders inside: only checkpoints of a run, newest first, see {@link selectCheckpoints}.
+ * @throws TorchkeepError ERR_CHECKPOINT_MISSING where there is no such folder, ERR_CHECKPOINT_UNREADABLE where it cannot be listed, ERR_ABORTED; ERR_INVALID_ARGUMENT for a selection that is none.
  */
-export async function listCheckpoints(folder: string, options: ListOptions = {}): Promise<ListedCheckpoint[]> {
+export async function listCheckpoints(
+  folder: string,
+  how: ListOptions | CheckpointSelection = {},
+): Promise<ListedCheckpoint[]> {
+  if (typeof how !== 'string') return listAll(folder, how)
+  requireSelection(how)
+  return selectCheckpoints(await listAll(folder, { recursive: true }), how)
+}
+
+async function listAll(folder: string, options: ListOptions): Promise<ListedCheckpoint[]> {
   const paths = await pathsOf(folder, options.recursive === true)
   const listed = new Array<ListedCheckpoint | null>(paths.length)
   let [next, done] = [0, 0]
@@ -87,6 +102,28 @@ async function unlessGone<Result>(path: string, look: () => Promise<Result>): Pr
     if (error instanceof TorchkeepError && error.code === 'ERR_CHECKPOINT_MISSING' && !(await exists(path))) return null
     throw error
   }
+}
+
+/** The checkpoints of a run among those of a list, newest first; `latest.pth`, `latest_best.pth` and the files of `phases/` are left out where they are copies of others. */
+export function selectCheckpoints(
+  listed: readonly ListedCheckpoint[],
+  selection: CheckpointSelection,
+): ListedCheckpoint[] {
+  requireSelection(selection)
+  const inTime = chronological(listed.filter(isOfRun))
+  const named = new Set(inTime.filter((file) => !isLastingName(file.filename)).map(checkpointIdentity))
+  return inTime
+    .filter((file) => !(isLastingName(file.filename) && named.has(checkpointIdentity(file))))
+    .filter((file) => selection === 'all' || basename(dirname(file.path)) === selection)
+    .reverse()
+}
+
+function requireSelection(selection: string): void {
+  if (['all', 'regular', 'best'].includes(selection)) return
+  throw new TorchkeepError(
+    'ERR_INVALID_ARGUMENT',
+    `the selection should be 'all', 'regular' or 'best', but is '${selection}'`,
+  )
 }
 
 /** Whether a file is a checkpoint of a run, and not a backup, an export or foreign. */

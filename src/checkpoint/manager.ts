@@ -1,12 +1,10 @@
 /** What the older system's `CheckpointManager` does for a folder, on top of the functions that do it. */
 import { writeFile } from 'node:fs/promises'
-import { basename, dirname } from 'node:path'
 import { TorchkeepError } from '../format/errors.js'
 import { findBestCheckpoint } from './best.js'
-import { checkpointIdentity, chronological } from './chronology.js'
 import { cleanCheckpoints, type CleanupOptions, type CleanupResult } from './cleanup.js'
 import { findCheckpointFiles } from './find.js'
-import { isOfRun, listCheckpoints, type ListedCheckpoint } from './listing.js'
+import { type CheckpointSelection, listCheckpoints, type ListedCheckpoint, selectCheckpoints } from './listing.js'
 import { assessRecovery } from './recovery.js'
 import { roleOf } from './roles.js'
 import { publish } from './store.js'
@@ -29,9 +27,6 @@ export interface CategorizedCheckpoints {
   /** Could not be read for reasons outside the file, such as permissions: nothing is known of them. */
   unreadable: { path: string; error: string }[]
 }
-
-/** Which checkpoints {@link CheckpointManager.listCheckpoints} gives: all, or those in `regular/` or `best/`. */
-export type CheckpointSelection = 'all' | 'regular' | 'best'
 
 /** What {@link CheckpointManager.exportCheckpointSummary} writes. */
 export interface ExportedSummary extends CheckpointSummary {
@@ -92,8 +87,8 @@ export class CheckpointManager {
     const summary: ExportedSummary = {
       checkpointDir: this.checkpointDir,
       ...summarizeCheckpoints(listed),
-      bestCheckpoints: select(listed, 'best'),
-      regularCheckpoints: select(listed, 'regular'),
+      bestCheckpoints: selectCheckpoints(listed, 'best'),
+      regularCheckpoints: selectCheckpoints(listed, 'regular'),
       summaryGenerated: new Date().toISOString(),
     }
     const json = JSON.stringify(summary, finiteOrText, 2)
@@ -106,9 +101,9 @@ export class CheckpointManager {
     return (await findBestCheckpoint(this.checkpointDir, metric === undefined ? {} : { metric }))?.path ?? null
   }
 
-  /** Checkpoints with their metadata, newest first; `latest_best.pth` and `latest.pth` are left out where they are copies of others. No tensor is read. */
+  /** Checkpoints with their metadata, newest first; `latest.pth`, `latest_best.pth` and the files of `phases/` are left out where they are copies of others. No tensor is read. */
   async listCheckpoints(selection: CheckpointSelection = 'all'): Promise<ListedCheckpoint[]> {
-    return select(await this.#list(), selection)
+    return selectCheckpoints(await this.#list(), selection)
   }
 
   #list(): Promise<ListedCheckpoint[]> {
@@ -116,14 +111,14 @@ export class CheckpointManager {
   }
 }
 
-function select(listed: readonly ListedCheckpoint[], selection: CheckpointSelection): ListedCheckpoint[] {
-  const inTime = chronological(listed.filter(isOfRun))
-  const lasting = (file: ListedCheckpoint) => ['latest_best.pth', 'latest.pth'].includes(file.filename)
-  const named = new Set(inTime.filter((file) => !lasting(file)).map(checkpointIdentity))
-  return inTime
-    .filter((file) => !(lasting(file) && named.has(checkpointIdentity(file))))
-    .filter((file) => selection === 'all' || basename(dirname(file.path)) === selection)
-    .reverse()
+/** {@link CheckpointManager.getBestCheckpointPath} of a folder. */
+export function getBestCheckpointPath(folder: string, metric?: string): Promise<string | null> {
+  return new CheckpointManager(folder).getBestCheckpointPath(metric)
+}
+
+/** {@link CheckpointManager.exportCheckpointSummary} of a folder. */
+export function exportCheckpointSummary(folder: string, path: string): Promise<ExportedSummary> {
+  return new CheckpointManager(folder).exportCheckpointSummary(path)
 }
 
 const finiteOrText = (_key: string, value: unknown): unknown =>

@@ -12,6 +12,7 @@ import { TorchkeepError } from '../format/errors.js'
 import { checkpointIdentity, chronological, type Moment } from './chronology.js'
 import type { CheckpointRole } from './describe.js'
 import type { CheckpointKind } from './kind.js'
+import { isLastingName } from './layout.js'
 
 /** The facts of one file that a plan looks at. */
 export interface RetentionFile extends Moment {
@@ -101,9 +102,6 @@ export interface RetentionChoice {
   /** The rule applied to this file, in words. */
   reason: string
 }
-
-/** The checkpoint folder's own names, which scripts and resumes rely on. */
-const lastingName = /^(latest|latest_best|phase_\d+_(end|best))\.pth$/
 
 /**
  * Chooses what stays, in the order of `files`.
@@ -278,7 +276,7 @@ function chooseByRank(
     return names.map((file): [RetentionFile, RetentionChoice] => {
       if (kept[0] !== undefined) return [file, stay(file, kept[0].rule, words)]
       if (file.held !== undefined) return [file, stay(file, 'held', file.held)]
-      if (lastingName.test(basename(file.path)))
+      if (isLastingName(basename(file.path)))
         return [file, stay(file, 'name', `${basename(file.path)} stays while it is valid`)]
       return [file, go(file, 'surplus', words)]
     })

@@ -1,6 +1,7 @@
 /** When a run saves and under which names. */
 import { randomUUID } from 'node:crypto'
 import { basename, dirname } from 'node:path'
+import { findBestCheckpoint } from '../checkpoint/best.js'
 import { describeCheckpoint } from '../checkpoint/describe.js'
 import { Place } from '../checkpoint/fields.js'
 import {
@@ -13,6 +14,8 @@ import {
   regularPath,
 } from '../checkpoint/layout.js'
 import { encodeCheckpoint, type Checkpoint, type TrainingMetrics } from '../checkpoint/schema.js'
+import { type CheckpointSelection, listCheckpoints, type ListedCheckpoint } from '../checkpoint/listing.js'
+import { exportCheckpointSummary, type ExportedSummary } from '../checkpoint/manager.js'
 import { metricsOf } from '../checkpoint/metrics.js'
 import { finishRemovals } from '../checkpoint/removal.js'
 import { Rotation } from '../checkpoint/rotation.js'
@@ -30,6 +33,7 @@ import { TorchkeepError } from '../format/errors.js'
 import { save, saveNew } from '../serialization.js'
 import { guessMonitor, isNewBest, rotationPolicy, type SettledRule, settleRules } from './best-rules.js'
 import { type BestRule, type ModelCheckpointOptions, modelCheckpointOptionsField } from './checkpoint-options.js'
+import { loadCheckpoint, type LoadCheckpointOptions, type LoadedCheckpoint } from './load-checkpoint.js'
 import type { Monitor } from './monitor.js'
 
 export type { BestRule, ModelCheckpointOptions } from './checkpoint-options.js'
@@ -184,6 +188,27 @@ export class ModelCheckpoint {
       for (const { message } of failures) saved.warnings.push({ id: 'rotation', message })
     })
     return saved
+  }
+
+  /** {@link loadCheckpoint}, which looks for relative paths in this folder too. */
+  loadCheckpoint(path: string, options: Omit<LoadCheckpointOptions, 'folder'> = {}): Promise<LoadedCheckpoint> {
+    return loadCheckpoint(path, { ...options, folder: this.folder })
+  }
+
+  /** The best checkpoint of the folder by the run's monitor, see `findBestCheckpoint`; null where none has a value. */
+  async getBestCheckpointPath(): Promise<string | null> {
+    const { name, mode } = this.#primary
+    return (await findBestCheckpoint(this.folder, { metric: name, mode }))?.path ?? null
+  }
+
+  /** The checkpoints of the folder with their metadata, newest first: all, or those in `regular/` or `best/`. No tensor is read. */
+  listCheckpoints(selection: CheckpointSelection = 'all'): Promise<ListedCheckpoint[]> {
+    return listCheckpoints(this.folder, selection)
+  }
+
+  /** Writes what the folder holds as strict JSON, see `exportCheckpointSummary`. */
+  exportCheckpointSummary(path: string): Promise<ExportedSummary> {
+    return exportCheckpointSummary(this.folder, path)
   }
 
   /** The names due, the one to write first. */
