@@ -21,8 +21,8 @@ export function needPython(context: Context): void {
 /** {@link needPython} with packages that not every Python with torch has, by import name. */
 export async function needPackages(context: Context, ...names: string[]): Promise<void> {
   needPython(context)
-  const program = 'import importlib.util as u; print(*[n for n in sys.argv[1:] if u.find_spec(n) is None])'
-  const missing = (await runPython(program, names)).trim()
+  const program = 'import sys, importlib.util as u; print(*[n for n in sys.argv[1:] if u.find_spec(n) is None])'
+  const missing = (await run(python as string, ['-c', program, ...names])).stdout.trim()
   if (missing === '') return
   const reason = `the reference Python (${python}) lacks ${missing}; scripts/test-python.mjs says which versions`
   if (process.env['CI']) throw new Error(reason)

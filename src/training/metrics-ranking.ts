@@ -2,32 +2,63 @@
 import { blockSize, inBlocks, letOthersRun } from './event-loop.js'
 import { correlation, perColumn } from './metrics-regression.js'
 
+/** Values and where each stood before. */
+interface Sorted {
+  values: Float64Array
+  indices: Uint32Array
+}
+
 /** Indices that bring `values` (no NaN among them) into ascending order, equal ones in their own: a merge sort that lets the event loop turn, which `sort()` does not. */
 export async function ascending(values: Float64Array): Promise<Uint32Array> {
   const count = values.length
-  let [from, to] = [new Uint32Array(count), new Uint32Array(count)]
-  for (let index = 0; index < count; index++) from[index] = index
+  // The values move with their indices: looking each up by its index would be a cache miss.
+  let from: Sorted = { values: values.slice(), indices: new Uint32Array(count) }
+  let to: Sorted = { values: new Float64Array(count), indices: new Uint32Array(count) }
+  for (let index = 0; index < count; index++) from.indices[index] = index
   for (let width = 1; width < count; width *= 2) {
-    await mergeRuns(values, from, to, width)
+    const runs = new Runs(from, to, width)
+    await inBlocks(count, (_, until) => runs.merge(until))
     ;[from, to] = [to, from]
   }
-  return from
+  return from.indices
 }
 
-/** Merges neighbouring runs of `width` in `from` into runs of twice that in `to`. */
-async function mergeRuns(values: Float64Array, from: Uint32Array, to: Uint32Array, width: number): Promise<void> {
-  let work = 0
-  for (let start = 0; start < from.length; start += 2 * width) {
-    const middle = Math.min(start + width, from.length)
-    const end = Math.min(start + 2 * width, from.length)
-    let [left, right] = [start, middle]
-    for (let at = start; at < end; at++) {
-      const takesLeft =
-        right >= end ||
-        (left < middle && (values[from[left] as number] as number) <= (values[from[right] as number] as number))
-      to[at] = from[takesLeft ? left++ : right++] as number
-      if (++work % blockSize === 0) await letOthersRun()
+/** One pass of the sort: neighbouring runs of `width` become runs of twice that. Goes on where it was left. */
+class Runs {
+  #at = 0
+  #left = 0
+  #right: number
+
+  constructor(
+    readonly from: Sorted,
+    readonly to: Sorted,
+    readonly width: number,
+  ) {
+    this.#right = width
+  }
+
+  /** Fills places up to `until`. */
+  merge(until: number): void {
+    const { width } = this
+    while (this.#at < until) {
+      const start = Math.floor(this.#at / (2 * width)) * 2 * width
+      if (this.#at === start) [this.#left, this.#right] = [start, start + width]
+      const end = Math.min(start + 2 * width, this.from.indices.length)
+      this.#mergeTo(Math.min(end, until), start + width, end)
     }
+  }
+
+  #mergeTo(until: number, middle: number, end: number): void {
+    const { from, to } = this
+    let [at, left, right] = [this.#at, this.#left, this.#right]
+    for (; at < until; at++) {
+      const takesLeft =
+        right >= end || (left < middle && (from.values[left] as number) <= (from.values[right] as number))
+      const source = takesLeft ? left++ : right++
+      to.values[at] = from.values[source] as number
+      to.indices[at] = from.indices[source] as number
+    }
+    ;[this.#at, this.#left, this.#right] = [at, left, right]
   }
 }
 
