@@ -80,6 +80,8 @@ export function improvement(monitor: Monitor, best: Best | null, metrics: Traini
 
 /** The value of a monitor in an epoch; NaN where the epoch has none. */
 export function monitoredValue(name: string, metrics: TrainingMetrics): number {
+  // All batches were passed over: whatever the validation says, it is not of anything that was trained here.
+  if (Number.isNaN(metrics.trainLoss) && metrics.skippedBatches !== undefined) return NaN
   if (name === 'train_loss') return metrics.trainLoss
   if (name === 'val_loss') return metrics.valLoss ?? NaN
   return metrics.valMetrics[name.slice('val_'.length)] ?? NaN
