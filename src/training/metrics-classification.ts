@@ -7,7 +7,7 @@ import type { MetricFunction, Values } from './metrics.js'
 import { ascending, concordance } from './metrics-ranking.js'
 
 /** `ignore_index` of PyTorch's cross-entropy: the loss passes over these samples, and so do the metrics. */
-const ignoredLabel = -100
+export const ignoredLabel = -100
 
 /** Decides a class for each sample: which one, and which one it is. Null where an output or a target is NaN or a target is no class number. */
 interface Decisions {

@@ -4,7 +4,7 @@
  */
 import { TorchkeepError } from '../format/errors.js'
 import { nearNames } from '../format/near-names.js'
-import { accuracy, aupr, auroc, macroF1 } from './metrics-classification.js'
+import { accuracy, aupr, auroc, ignoredLabel, macroF1 } from './metrics-classification.js'
 import { concordanceIndex, spearman } from './metrics-ranking.js'
 import { mae, mse, pearson, r2, rmse } from './metrics-regression.js'
 
@@ -20,6 +20,9 @@ export interface Values {
 /** `outputs` are the model's first ones, all batches one after another; `targets` lie in the same order. What cannot be computed is NaN. */
 export type MetricCompute = (outputs: Values, targets: Values) => number | Promise<number>
 
+/** Values of targets as a tensor gives them. */
+export type TargetValues = ArrayLike<number | bigint>
+
 /** A user's own metric. As a bare function it has no direction: whoever monitors it says `mode`. It gets copies, which it may change. */
 export type MetricFunction = MetricCompute | { readonly mode: Direction; readonly compute: MetricCompute }
 
@@ -29,21 +32,24 @@ export interface Metric {
   /** Null where nobody said. */
   readonly mode: Direction | null
   /**
-   * Refuses shapes that the metric is not defined for.
+   * Refuses shapes that the metric is not defined for and, where they are at hand, targets that are no class numbers.
    * @throws TorchkeepError `ERR_DATA`.
    */
-  check(output: readonly number[], target: readonly number[]): void
+  check(output: readonly number[], target: readonly number[], targets?: () => TargetValues): void
   readonly compute: MetricCompute
 }
 
-/** Shapes that a kind of metric takes. */
+/** What a kind of metric takes. */
 interface Shapes {
   readonly expected: string
+  /** Whether the targets are class numbers. */
+  readonly areLabels: boolean
   accepts(output: readonly number[], target: readonly number[]): boolean
 }
 
 const sameShape: Shapes = {
   expected: 'outputs and targets of one shape',
+  areLabels: false,
   accepts: (output, target) => output.length > 0 && String(output) === String(target),
 }
 
@@ -52,6 +58,7 @@ const isColumn = (shape: readonly number[]): boolean => shape.length === 1 || (s
 
 const labelled: Shapes = {
   expected: 'outputs [samples, classes] and targets [samples], or one output and one target a sample',
+  areLabels: true,
   accepts: (output, target) =>
     output[0] === target[0] && ((output.length === 2 && target.length === 1) || (isColumn(output) && isColumn(target))),
 }
@@ -144,7 +151,11 @@ function knownMetric(name: string, own: Readonly<Record<string, MetricFunction>>
     return invalid(`${reason}; there are ${known.join(', ')}`, near.length === 0 ? [] : [near.join(', ')])
   }
   const [mode, shapes, compute] = definition
-  return { name, mode, check: (output, target) => checkShapes(name, shapes, output, target), compute }
+  const check: Metric['check'] = (output, target, targets) => {
+    checkShapes(name, shapes, output, target)
+    if (shapes.areLabels && targets !== undefined) checkLabels(name, isColumn(output) ? 1 : (output[1] ?? 1), targets())
+  }
+  return { name, mode, check, compute }
 }
 
 function checkShapes(name: string, shapes: Shapes, output: readonly number[], target: readonly number[]): void {
@@ -155,13 +166,32 @@ function checkShapes(name: string, shapes: Shapes, output: readonly number[], ta
   )
 }
 
+/** Class numbers: 0 and 1 for one output a sample; of several, those of the outputs and the label that cross-entropy ignores. */
+function checkLabels(name: string, outputs: number, targets: TargetValues): void {
+  const top = Math.max(1, outputs - 1)
+  for (let index = 0; index < targets.length; index++) {
+    const label = Number(targets[index])
+    if ((Number.isInteger(label) && label >= 0 && label <= top) || (outputs > 1 && label === ignoredLabel)) continue
+    throw new TorchkeepError(
+      'ERR_DATA',
+      `metric '${name}' needs class numbers from 0 to ${top} as targets; the one at position ${index} is ${label}`,
+    )
+  }
+}
+
 /**
  * Refuses metrics that the model's output and the target do not allow, before the first step.
  *
+ * @param targets the values of as many targets as are at hand; asked for only if a metric looks at them.
  * @throws TorchkeepError `ERR_DATA`.
  */
-export function checkMetrics(metrics: readonly Metric[], output: readonly number[], target: readonly number[]): void {
-  for (const metric of metrics) metric.check(output, target)
+export function checkMetrics(
+  metrics: readonly Metric[],
+  output: readonly number[],
+  target: readonly number[],
+  targets?: () => TargetValues,
+): void {
+  for (const metric of metrics) metric.check(output, target, targets)
 }
 
 /** Computes metrics, one after another. Shapes were checked by {@link checkMetrics}. The event loop goes on meanwhile. */

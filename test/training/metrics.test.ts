@@ -45,6 +45,21 @@ describe('metrics', () => {
       message: /'rmse' needs .*; here outputs are \[8, 1\] and targets \[8\]/,
     })
     assert.throws(() => check('accuracy', [8, 3], [8, 3]), { code: 'ERR_DATA' })
+    assert.throws(() => check('mse', [], []), { code: 'ERR_DATA' })
+  })
+
+  it('refuses targets that are no class numbers, before a run', () => {
+    const check = (name: string, output: number[], targets: ArrayLike<number | bigint>) =>
+      checkMetrics(resolveMetrics([name]), output, [targets.length], () => targets)
+    check('accuracy', [3, 4], BigInt64Array.of(0n, -100n, 3n))
+    check('auroc', [3], Float32Array.of(0, 1, 1))
+    check('mse', [2], Float32Array.of(7.5, NaN))
+    assert.throws(() => check('aupr', [3, 1], Float32Array.of(0, 1, 7.5)), {
+      code: 'ERR_DATA',
+      message: "metric 'aupr' needs class numbers from 0 to 1 as targets; the one at position 2 is 7.5",
+    })
+    assert.throws(() => check('macro_f1', [2, 4], BigInt64Array.of(0n, 4n)), { message: /from 0 to 3 .* is 4$/ })
+    assert.throws(() => check('auroc', [1], Float32Array.of(-100)), { code: 'ERR_DATA' })
   })
 })
 
