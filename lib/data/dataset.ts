@@ -18,6 +18,8 @@ export abstract class Dataset {
    * For data sets that can gather rows faster than one by one.
    */
   getBatch?(indices: BigInt64Array): Tensor[]
+  /** All targets in one tensor, where the data set has them at hand: their values are then checked before a run begins. */
+  allTargets?(): Tensor
 }
 
 /** Samples are the rows of tensors with the same first size. */

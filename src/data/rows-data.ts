@@ -5,6 +5,7 @@ import { TorchkeepError } from '../format/errors.js'
 import { reportOfTable } from './csv-data.js'
 import { adoptRecipe, recipeOf } from './fitted.js'
 import type { OpenedData, TensorDescription } from './open-data.js'
+import type { ColumnRecipe } from './recipe.js'
 import { Table } from './table.js'
 import { TableDataset } from './table-dataset.js'
 import { describeInputs, describeTarget, targetInput } from './table-inputs.js'
@@ -18,6 +19,8 @@ export interface RowsOptions {
   /** Other files than those of the description, by the column that refers to them. */
   lookupFiles?: Readonly<Record<string, string>>
   batchSize?: number
+  /** `ignore` leaves the target columns unread, whatever they hold; default `read`. */
+  target?: 'read' | 'ignore'
 }
 
 export interface OpenedRows {
@@ -40,13 +43,18 @@ export interface OpenedRows {
 export async function openRows(fitted: Plain, options: RowsOptions): Promise<OpenedRows> {
   const recipe = recipeOf(fitted)
   const { file, lookupFiles = {}, batchSize = 32 } = options
+  const isRead = ({ name }: ColumnRecipe): boolean => options.target !== 'ignore' || !recipe.target.includes(name)
   const path = resolvePath(process.cwd(), file)
   const table = await Table.read({
     path,
     delimiter: recipe.delimiter,
     header: recipe.header,
-    columns: recipe.columns,
-    lookups: recipe.lookups.map((lookup) => ({ ...lookup, file: lookupFiles[lookup.by] ?? lookup.file })),
+    columns: recipe.columns.filter(isRead),
+    lookups: recipe.lookups.map((lookup) => ({
+      ...lookup,
+      columns: lookup.columns.filter(isRead),
+      file: lookupFiles[lookup.by] ?? lookup.file,
+    })),
     baseFolder: options.baseFolder ?? resolvePath(path, '..'),
     splitColumn: null,
     optional: new Set(recipe.target),

@@ -21,6 +21,7 @@ export class TableDataset extends Dataset {
   readonly #inputs: readonly (readonly Part[])[]
   /** Row of the table for each sample, int64. */
   readonly #rows: Tensor
+  #targets: Tensor | undefined
 
   /**
    * @param inputs the parts of each tensor of a sample, the target's last; several are joined along dimension 1.
@@ -41,6 +42,12 @@ export class TableDataset extends Dataset {
     return scope(() => this.#make(this.#rows.indexSelect(0, tensor(indices))))
   }
 
+  /** The targets of all samples, made once. */
+  override allTargets(): Tensor {
+    this.#targets ??= scope(() => this.#make(this.#rows, this.#inputs.slice(-1))[0] as Tensor)
+    return this.#targets
+  }
+
   /** The same samples as whole tensors where they are small, else this. Rows that several samples share (of looked-up files) would be there once for each. */
   settled(): Dataset {
     const [first] = this.length === 0 ? [undefined] : [this.getBatch(BigInt64Array.of(0n))]
@@ -51,8 +58,8 @@ export class TableDataset extends Dataset {
     return new TensorDataset(...scope(() => this.#make(this.#rows)))
   }
 
-  #make(rows: Tensor): Tensor[] {
-    return this.#inputs.map((parts) => {
+  #make(rows: Tensor, inputs = this.#inputs): Tensor[] {
+    return inputs.map((parts) => {
       const tensors = parts.map(({ column, compact, as, rows: there }) => {
         const own = there === null ? rows : there.indexSelect(0, rows)
         return column.expand(compact.indexSelect(0, own), as)

@@ -6,6 +6,7 @@ import type { BatchFeed } from './feed.js'
 import { checkMetrics, type Metric } from './metrics.js'
 import type { PhaseNames } from './patterns.js'
 import { exampleLoss, exampleOutputs, type LossFunction, tryRecording } from './recording.js'
+import { checkTargets } from './target-check.js'
 
 /**
  * Runs the model and the loss on the first batch and checks the targets and the metrics against the model's output.
@@ -26,7 +27,7 @@ export function checkFeed(
     checkOutputs(outputs, lossName)
     const [output, target] = [outputs[0] as Tensor, example.at(-1) as Tensor]
     checkTargets(lossName, output, target, feed)
-    checkMetrics(metrics, output.shape, target.shape)
+    checkMetrics(metrics, output.shape, target.shape, () => (feed.targets ?? target).data())
     checkLoss(exampleLoss(loss, outputs, target))
   } finally {
     for (const tensor of [...outputs, ...example]) if (tensor instanceof Tensor) tensor.dispose()
@@ -98,58 +99,4 @@ export function checkLastBatch(model: Module, phases: readonly PhaseNames[], fee
   }
 }
 
-/**
- * Checks the targets of a feed against the model's output for its first rows.
- *
- * @throws TorchkeepError `ERR_DATA` with expected and found.
- */
-function checkTargets(loss: TrainingConfig['loss'], output: Tensor, target: Tensor, feed: BatchFeed): void {
-  if (loss === 'mse') checkMse(output, target, feed)
-  if (loss === 'cross_entropy') checkCrossEntropy(output, target, feed)
-}
-
-function checkMse(output: Tensor, target: Tensor, feed: BatchFeed): void {
-  // Other shapes would be broadcast against each other: a finite loss of the wrong thing.
-  if (String(output.shape) !== String(target.shape))
-    fail(feed, `of shape ${shape(output)} like the model's output for 'mse'`, `of shape ${shape(target)}`)
-  if (output.dtype !== target.dtype) fail(feed, `${output.dtype} like the model's output for 'mse'`, target.dtype)
-}
-
-function checkCrossEntropy(output: Tensor, target: Tensor, feed: BatchFeed): void {
-  if (target.dtype === output.dtype) {
-    if (String(output.shape) !== String(target.shape))
-      fail(feed, `class probabilities of shape ${shape(output)} for 'cross_entropy'`, `of shape ${shape(target)}`)
-    return
-  }
-  if (target.dtype !== 'int64')
-    fail(feed, "int64 class numbers for 'cross_entropy'", target.dtype, [
-      "make them with tensor(labels, { dtype: 'int64' })",
-    ])
-  const expected = [output.shape[0], ...output.shape.slice(2)]
-  if (String(expected) !== String(target.shape))
-    fail(
-      feed,
-      `of shape [${expected.join(', ')}] for outputs ${shape(output)} and 'cross_entropy'`,
-      `of shape ${shape(target)}`,
-    )
-  const classes = output.shape[1] ?? 0
-  const labels = (feed.targets ?? target).data() as BigInt64Array
-  const wrong = labels.findIndex((label) => (label < 0n || label >= BigInt(classes)) && label !== ignoredLabel)
-  if (wrong !== -1)
-    fail(
-      feed,
-      `class numbers from 0 to ${classes - 1} (the model has ${classes} outputs)`,
-      `${labels[wrong]} at position ${wrong}`,
-    )
-}
-
-/** `ignore_index` of PyTorch's cross-entropy. */
-const ignoredLabel = -100n
-
 const shape = (tensor: Tensor): string => `[${tensor.shape.join(', ')}]`
-
-function fail(feed: BatchFeed, expected: string, found: string, suggestions: string[] = []): never {
-  throw new TorchkeepError('ERR_DATA', `targets of the ${feed.role} data should be ${expected}, but are ${found}`, {
-    suggestions,
-  })
-}

@@ -3,6 +3,7 @@ import { scope, Tensor } from '../../lib/index.js'
 import { Place, plain, type Plain } from '../checkpoint/fields.js'
 import { TorchkeepError } from '../format/errors.js'
 import { type Batch, BatchQueue } from './batch-queue.js'
+import { defaultGeneratorState, hasDrawn } from './default-generator.js'
 import type { BatchIterable } from './iterable-feed.js'
 import { describe } from './samples.js'
 
@@ -55,7 +56,7 @@ export class IterableEpoch {
 
   async #pull(): Promise<Batch | null> {
     const iterator = (this.#iterator ??= await this.#call('the iterator', () => iteratorOf(this.#source)))
-    const { done, value } = await this.#call(this.#name, () => iterator.next())
+    const { done, value } = await this.#call(this.#name, () => this.#next(iterator))
     if (done === true) {
       this.#iterator = null
       this.stateAtEnd = askState(this.#source, this.#role)
@@ -64,6 +65,20 @@ export class IterableEpoch {
     const tensors = this.#checked(value)
     this.#pulled++
     return { tensors, rows: tensors[0]?.size(0) ?? 0, state: askState(this.#source, this.#role) }
+  }
+
+  /** Draws of the iterable would come between those of the model, now here and now there, since it is read ahead. */
+  #next(iterator: Iterator<unknown> | AsyncIterator<unknown>) {
+    const before = defaultGeneratorState()
+    const next = iterator.next()
+    if (!hasDrawn(before)) return next
+    throw new TorchkeepError(
+      'ERR_DATA',
+      "it was drawn from the default generator, which is the model's while it trains",
+      {
+        suggestions: ['draw from a Generator of the data, and give its state with state()'],
+      },
+    )
   }
 
   /** The batch that is being read, for messages. */
@@ -98,12 +113,13 @@ export class IterableEpoch {
       return await run()
     } catch (error) {
       const isBusy = error instanceof TorchkeepError && error.code === 'ERR_BUSY'
+      const suggestions = error instanceof TorchkeepError ? error.suggestions : []
       const where = what === this.#name ? what : `${what} of the ${this.#role} data`
       throw new TorchkeepError('ERR_DATA', `${where} could not be read: ${messageOf(error)}`, {
         cause: error,
         suggestions: isBusy
           ? ['batches are read while the model trains: draw from a Generator of the data, not from the default one']
-          : [],
+          : suggestions,
       })
     }
   }

@@ -1,5 +1,5 @@
 /** Batches of an (async) iterable: read ahead, checked one by one, and remembered by the state that the iterable gives with each. */
-import { getRngState, scope, type Session, type Tensor } from '../../lib/index.js'
+import { scope, type Session, type Tensor } from '../../lib/index.js'
 import type { Plain } from '../checkpoint/fields.js'
 import { TorchkeepError } from '../format/errors.js'
 import type { Batch } from './batch-queue.js'
@@ -167,7 +167,6 @@ export class IterableFeed implements BatchFeed {
   }
 
   async #readFirst(): Promise<void> {
-    const before = defaultGeneratorState()
     const filled = await this.#wait(this.#epoch.queue.fill(1))
     if (filled === null)
       throw new TorchkeepError(
@@ -179,12 +178,6 @@ export class IterableFeed implements BatchFeed {
       )
     const [first] = this.#epoch.queue.take(1)
     if (first === undefined) throw new TorchkeepError('ERR_DATA', `the ${this.role} data have no batch`)
-    if (!before.equals(defaultGeneratorState()))
-      throw new TorchkeepError(
-        'ERR_DATA',
-        `making the first batch of the ${this.role} data drew from the default generator, which is the model's while it trains`,
-        { suggestions: ['draw from a Generator of the data, and give its state with state()'] },
-      )
     this.#first = scope(() => first.tensors.map((tensor) => tensor.clone()))
     this.#queued = new QueuedBatches(this.inputs)
     this.#epoch.queue.putBack([first])
@@ -234,11 +227,6 @@ export class IterableFeed implements BatchFeed {
     if (startsAt === 0) this.#numSamples = samplesDone
     this.#state = stateAtEnd
   }
-}
-
-/** The default generator's state. */
-function defaultGeneratorState(): Buffer {
-  return scope(() => Buffer.from(getRngState().data() as Uint8Array))
 }
 
 function checkIterable(source: BatchIterable, role: string): void {

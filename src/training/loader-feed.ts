@@ -1,17 +1,9 @@
 /** Batches of a `DataLoader`: rows of whole tensors by number, which the session gathers itself, or samples copied together ahead of their use. */
-import type {
-  DataLoader} from '../../lib/index.js';
-import {
-  getRngState,
-  preserveRngState,
-  scope,
-  type Session,
-  type Tensor,
-  tensor,
-  wholeTensors,
-} from '../../lib/index.js'
+import type { DataLoader } from '../../lib/index.js'
+import { preserveRngState, scope, type Session, type Tensor, tensor, wholeTensors } from '../../lib/index.js'
 import { TorchkeepError } from '../format/errors.js'
 import { BatchQueue } from './batch-queue.js'
+import { defaultGeneratorState, hasDrawn } from './default-generator.js'
 import type { BatchFeed, FeedEvaluation, FeedPosition, FeedRunOptions, FeedRunResult } from './feed.js'
 import { QueuedBatches } from './queued-batches.js'
 import { Samples } from './samples.js'
@@ -74,7 +66,7 @@ export class LoaderFeed implements BatchFeed {
   }
 
   get targets(): Tensor | null {
-    return this.#tensors?.at(-1) ?? null
+    return this.#tensors?.at(-1) ?? this.loader.dataset.allTargets?.() ?? null
   }
 
   get hasGenerator(): boolean {
@@ -165,9 +157,9 @@ export class LoaderFeed implements BatchFeed {
   /** Reads samples outside of any epoch, and learns on the way whether that draws. */
   #reading<Result>(read: () => Result): Result {
     return preserveRngState(() => {
-      const before = stateBytes()
+      const before = defaultGeneratorState()
       const result = read()
-      this.#drawsRandom ||= !before.equals(stateBytes())
+      this.#drawsRandom ||= hasDrawn(before)
       return result
     })
   }
@@ -179,7 +171,7 @@ export class LoaderFeed implements BatchFeed {
   }
 
   #targetsOf(rows: BigInt64Array): Tensor {
-    return scope(() => this.targets?.indexSelect(0, tensor(rows)) as Tensor)
+    return scope(() => (this.#tensors?.at(-1) as Tensor).indexSelect(0, tensor(rows)))
   }
 
   /** The queue that has this batch of this order next. */
@@ -197,9 +189,4 @@ export class LoaderFeed implements BatchFeed {
     this.#ahead = { queue, order, next: first }
     return queue
   }
-}
-
-/** The default generator's state. */
-function stateBytes(): Buffer {
-  return scope(() => Buffer.from(getRngState().data() as Uint8Array))
 }

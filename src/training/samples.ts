@@ -4,6 +4,12 @@ import { TorchkeepError } from '../format/errors.js'
 import { longestTurnMs } from './batch-queue.js'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
+/** Which sample of a batch the others are like, and what it is; null before it was read. */
+interface FirstSample {
+  row: number
+  kind: string | null
+}
+
 /** Reads samples of a data set of the user's own, which may do anything, and copies them together. */
 export class Samples {
   /** @param role `training` or `validation`, for messages. */
@@ -22,18 +28,19 @@ export class Samples {
 
   /** These rows as one batch, now. */
   collate(rows: BigInt64Array): Tensor[] {
-    return this.#gathered(rows) ?? this.#stack(rows, rows)
+    return this.#gathered(rows) ?? this.#stack(rows, { row: Number(rows[0]), kind: null })
   }
 
-  /** These rows as one batch, with turns of the event loop in between where reading samples takes long. */
+  /** These rows as one batch, with turns of the event loop in between where reading samples takes long. Each sample is read once. */
   async collateInTurns(rows: BigInt64Array): Promise<Tensor[]> {
     const whole = this.#gathered(rows)
     if (whole !== null) return whole
+    const first: FirstSample = { row: Number(rows[0]), kind: null }
     const parts: Tensor[][] = []
     try {
       for (let done = 0; done < rows.length;) {
         const start = performance.now()
-        const part = this.#stack(rows.subarray(done), rows, () => performance.now() - start > longestTurnMs)
+        const part = this.#stack(rows.subarray(done), first, () => performance.now() - start > longestTurnMs)
         parts.push(part)
         done += part[0]?.size(0) ?? rows.length
         if (done < rows.length) await nextTurn()
@@ -62,29 +69,27 @@ export class Samples {
   }
 
   /** The first of `rows`, at least one, until the time `isUp`. */
-  #stack(rows: BigInt64Array, batch: BigInt64Array, isUp: () => boolean = () => false): Tensor[] {
+  #stack(rows: BigInt64Array, first: FirstSample, isUp: () => boolean = () => false): Tensor[] {
     return scope(() => {
       const samples: Tensor[][] = []
       for (const row of rows) {
         if (samples.length > 0 && isUp()) break
-        samples.push(this.get(Number(row)))
+        const sample = this.get(Number(row))
+        this.#checkAlike(sample, Number(row), first)
+        samples.push(sample)
       }
-      const first = rows === batch ? (samples[0] as Tensor[]) : this.get(Number(batch[0]))
-      for (const [position, sample] of samples.entries())
-        this.#checkAlike(sample, Number(rows[position]), first, Number(batch[0]))
-      return first.map((_, index) => stack(samples.map((sample) => sample[index] as Tensor)))
+      return (samples[0] ?? []).map((_, index) => stack(samples.map((sample) => sample[index] as Tensor)))
     })
   }
 
   /** Samples of one batch that do not fit each other are named, rather than promoted to a common dtype or refused by number in the batch. */
-  #checkAlike(sample: readonly Tensor[], row: number, first: readonly Tensor[], firstRow: number): void {
-    const [expected, found] = [first, sample].map((tensors) =>
-      tensors.map(({ dtype, shape }) => `${dtype} [${shape.join(', ')}]`).join(', '),
-    )
-    if (expected === found) return
+  #checkAlike(sample: readonly Tensor[], row: number, first: FirstSample): void {
+    const kind = sample.map(({ dtype, shape }) => `${dtype} [${shape.join(', ')}]`).join(', ')
+    first.kind ??= kind
+    if (kind === first.kind) return
     throw new TorchkeepError(
       'ERR_DATA',
-      `sample ${row} of the ${this.role} data should be ${expected} like sample ${firstRow} of its batch, but is ${found}`,
+      `sample ${row} of the ${this.role} data should be ${first.kind} like sample ${first.row} of its batch, but is ${kind}`,
     )
   }
 

@@ -148,7 +148,7 @@ describe('trainer data', function () {
         model,
         trainer: new ProgressiveTrainer(model, null, config, {
           checkpointDir: join(folder, 'tied'),
-          checkpoint: { everySteps: 1 },
+          checkpoint: { everySteps: 1, keepLast: null },
           threads: 1,
         }),
       }

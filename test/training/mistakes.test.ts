@@ -83,9 +83,9 @@ describe('mistakes', function () {
     await train({ accept: 'phases' }, /options\.accept should be an array/)
     await train({ signal: {} }, /options\.signal should be an AbortSignal/)
     await refused(
-      () => trainer().train([] as unknown as DataLoader),
+      () => trainer().train(7 as unknown as DataLoader),
       'ERR_INVALID_ARGUMENT',
-      /training data should be a DataLoader, but are an array/,
+      /training data should be a DataLoader or an \(async\) iterable of batches, but are number/,
     )
     await refused(
       () => trainer({}, (() => 1) as unknown as nn.Module),
