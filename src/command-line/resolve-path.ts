@@ -45,7 +45,7 @@ async function chooseFrom(checkpointDir: string, wanted: 'latest' | 'best'): Pro
   return candidates.sort((a, b) => madeMs(b) - madeMs(a) || (a.path < b.path ? -1 : 1))[0]?.path
 }
 
-/** Files whose names are near, in the folder that the path names and in the checkpoint folder. */
+/** `latest` and `best`, where they are near, and files whose names are, in the folder that the path names and in the checkpoint folder. */
 async function pathsNear(wanted: string, checkpointDir: string): Promise<string[]> {
   const folders = new Set([dirname(wanted), ...checkpointFolders(checkpointDir)])
   const candidates = (await Promise.all([...folders].map(filesOf))).flat()
@@ -55,7 +55,7 @@ async function pathsNear(wanted: string, checkpointDir: string): Promise<string[
       candidates.map((path) => basename(path)),
     ),
   )
-  return candidates.filter((path) => near.has(basename(path)))
+  return [...nearNames(wanted, ['latest', 'best']), ...candidates.filter((path) => near.has(basename(path)))]
 }
 
 async function filesOf(folder: string): Promise<string[]> {

@@ -1,6 +1,7 @@
 /** A run of `torchkeep train`: from a checked configuration to a trainer with its data. */
-import { devices, manualSeed, versions } from '../../lib/index.js'
-import type { Plain } from '../checkpoint/fields.js'
+import { devices, manualSeed } from '../../lib/index.js'
+import { differences, type Plain } from '../checkpoint/fields.js'
+import type { TrainingConfig } from '../checkpoint/training-config.js'
 import { findCheckpoint } from '../checkpoint/layout.js'
 import { openData, type OpenedData } from '../data/open-data.js'
 import { TorchkeepError } from '../format/errors.js'
@@ -11,7 +12,8 @@ import { loggingOptions, modelCheckpointOptions } from './options.js'
 import { type DataSummary, makeLoss, makeMetrics, makeModel } from './models.js'
 import { onDevice } from './on-device.js'
 import type { TrainConfig } from './read-config.js'
-import { checkSameRun, readRecordedConfig, recordedConfig } from './recorded-config.js'
+import { modelDifferences, readRecorded, recordedConfig, refuseDifferences, runDifferences } from './recorded-config.js'
+import { requireLibTorch } from './require-libtorch.js'
 
 /** What the command line says besides the configuration. */
 export interface RunOptions {
@@ -46,11 +48,16 @@ export async function prepareRun(config: TrainConfig, options: RunOptions): Prom
   const device = checkDevice(options.device ?? settings.device ?? 'cpu')
   const { seed = 0 } = settings
   const resumeFrom = options.resume === undefined ? null : await findCheckpoint(options.checkpointDir, options.resume)
-  const fitted = resumeFrom === null ? null : await fittedOf(resumeFrom, config, options.accept ?? [])
+  const before = resumeFrom === null ? null : await readRecorded(resumeFrom)
+  const { accept = [] } = options
+  if (before !== null) refuseDifferences(resumeFrom as string, runDifferences(before, config, accept))
+  const fitted = before?.recorded.data.fitted ?? null
   const baseFolder = config.resolve('.')
   const data = await openData(settings.data, { baseFolder, seed, ...(fitted === null ? {} : { fitted }) })
   manualSeed(seed)
   const model = await makeModel(config, summaryOf(data))
+  if (before !== null)
+    refuseDifferences(resumeFrom as string, modelDifferences(before.recorded.model, model.config, accept))
   model.module.to(device)
   const loss = await makeLoss(config)
   const threads = options.threads ?? settings.threads
@@ -72,22 +79,9 @@ export async function prepareRun(config: TrainConfig, options: RunOptions): Prom
       trainer.train(place(data.train) as TrainingData, place(data.val), {
         signal,
         acceptRecovered: options.acceptRecovered ?? false,
-        accept: (options.accept ?? []).flatMap((path) => [path, camelCased(path)]),
+        accept: [...accept, ...(before === null ? [] : everythingThatDiffers(before.trainingConfig, trainingConfig))],
         ...(resumeFrom === null ? {} : { resumeFrom }),
       }),
-  }
-}
-
-/** Loads the addon, so that its absence is told before data are read for minutes. */
-function requireLibTorch(): void {
-  try {
-    versions()
-  } catch (error) {
-    if (!(error instanceof TorchkeepError)) throw error
-    throw new TorchkeepError(error.code, `training needs LibTorch: ${error.message}`, {
-      cause: error,
-      suggestions: [...error.suggestions, 'torchkeep doctor says what is missing'],
-    })
   }
 }
 
@@ -109,14 +103,6 @@ function checkDevice(device: string): string {
   )
 }
 
-/** What the run to go on with had learned from its training rows; null where the checkpoint is none of `torchkeep train`. */
-async function fittedOf(path: string, { settings }: TrainConfig, accepted: readonly string[]): Promise<Plain> {
-  const saved = await readRecordedConfig(path)
-  if (saved === null) return null
-  checkSameRun(path, saved, settings, accepted)
-  return saved.data.fitted
-}
-
 function summaryOf({ inputs, target }: OpenedData): DataSummary {
   return {
     inputs: inputs.map(({ name, dtype, shape, indices }) => ({ name, dtype, shape, indices })),
@@ -125,6 +111,8 @@ function summaryOf({ inputs, target }: OpenedData): DataSummary {
   }
 }
 
-/** `phases[0].early_stopping` as the trainer calls it. */
-const camelCased = (path: string): string =>
-  path.replaceAll(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
+/** For the trainer, which calls the same things by other names: what is not accepted was refused before. */
+const everythingThatDiffers = (before: TrainingConfig, now: TrainingConfig): string[] => [
+  'config',
+  ...differences(before as unknown as Plain, now as unknown as Plain),
+]

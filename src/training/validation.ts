@@ -1,7 +1,8 @@
 /** One pass over the validation data. */
-import { getRngState, scope, setRngState, type Tensor } from '../../lib/index.js'
+import { getRngState, setRngState } from '../../lib/index.js'
 import type { BatchFeed, FeedEvaluation } from './feed.js'
-import { computeMetrics, type Metric, type Values } from './metrics.js'
+import { metricValues } from './metric-values.js'
+import { computeMetrics, type Metric } from './metrics.js'
 import type { PhaseSession } from './phase-session.js'
 
 /** What a validation found. */
@@ -37,17 +38,14 @@ export async function validate(
 }
 
 /** The metrics of a validation; disposes the tensors. */
-async function measure(metrics: readonly Metric[], result: FeedEvaluation): Promise<Record<string, number>> {
+export async function measure(metrics: readonly Metric[], result: FeedEvaluation): Promise<Record<string, number>> {
   const { outputs, targets } = result
   const [output] = outputs
-  const values =
-    output === undefined || targets === null ? null : { outputs: valuesOf(output), targets: valuesOf(targets) }
-  for (const tensor of outputs) tensor.dispose()
-  targets?.dispose()
-  return values === null ? {} : computeMetrics(metrics, values.outputs, values.targets)
+  try {
+    if (output === undefined || targets === null) return {}
+    return await computeMetrics(metrics, await metricValues(output), await metricValues(targets))
+  } finally {
+    for (const tensor of outputs) tensor.dispose()
+    targets?.dispose()
+  }
 }
-
-const valuesOf = (tensor: Tensor): Values => ({
-  data: scope(() => tensor.to('float64').data() as Float64Array),
-  shape: tensor.shape,
-})
