@@ -18,6 +18,7 @@ import { type CheckpointSelection, listCheckpoints, type ListedCheckpoint } from
 import { exportCheckpointSummary, type ExportedSummary } from '../checkpoint/manager.js'
 import { metricsOf } from '../checkpoint/metrics.js'
 import { finishRemovals } from '../checkpoint/removal.js'
+import type { RetentionChoice } from '../checkpoint/retention.js'
 import { Rotation } from '../checkpoint/rotation.js'
 import { publishSidecar } from '../checkpoint/sidecar.js'
 import {
@@ -74,7 +75,9 @@ export interface SavedCheckpoint {
   copies: string[]
   /** The JSON file in `metrics/`; null where none was due or it could not be written. */
   sidecar: string | null
-  /** Files that the rotation took away, sidecars included. */
+  /** What the rotation decided for each file in `regular/` and `best/`, and why. */
+  plan: RetentionChoice[]
+  /** Files that it took away, sidecars included. */
   removed: string[]
   /** For the run's `warning` events; none of them ends it. */
   warnings: SaveWarning[]
@@ -177,14 +180,14 @@ export class ModelCheckpoint {
     this.#savedSeconds = this.#nowSeconds
     const copies: string[] = []
     for (const name of others) copies.push(await copyAs(name, path, this.#files))
-    const saved: SavedCheckpoint = { path, copies, sidecar: null, removed: [], warnings: [] }
+    const saved: SavedCheckpoint = { path, copies, sidecar: null, plan: [], removed: [], warnings: [] }
     await warningOf(saved, 'sidecar', async () => {
       const named = [path, ...copies].find((name) => ['regular', 'best'].includes(basename(dirname(name))))
       if (this.#saveMetrics && named !== undefined) saved.sidecar = await publishSidecar(named, encoded, this.#files)
     })
     await warningOf(saved, 'rotation', async () => {
-      const { removed, failures } = await this.#rotation.rotate(runId, [path, ...copies])
-      saved.removed = removed
+      const { failures, ...done } = await this.#rotation.rotate(runId, [path, ...copies])
+      Object.assign(saved, done)
       for (const { message } of failures) saved.warnings.push({ id: 'rotation', message })
     })
     return saved

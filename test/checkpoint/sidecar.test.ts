@@ -1,10 +1,18 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, relative } from 'node:path'
+import { basename, join, relative } from 'node:path'
 import { parseExactJson } from '../../src/checkpoint/recovery-sidecar.js'
-import { parseLenientJson, readSidecar, runFolder, sidecarNumber, sidecarsOf } from '../../src/checkpoint/sidecar.js'
-import type { TorchkeepError } from '../../src/format/index.js'
+import {
+  parseLenientJson,
+  readSidecar,
+  runFolder,
+  sidecarNames,
+  sidecarNumber,
+  sidecarsOf,
+  strictJson,
+} from '../../src/checkpoint/sidecar.js'
+import { PyFloat, type TorchkeepError } from '../../src/format/index.js'
 
 describe('sidecars', () => {
   it('are read with bare NaN and Infinity, of which words in strings are told apart', () => {
@@ -53,6 +61,33 @@ describe('sidecars', () => {
       ]),
     ]
     for (const [value, number] of cases) assert.deepEqual(sidecarNumber(value), number, JSON.stringify(value))
+  })
+
+  it('are named by the moment of their checkpoint, additions for taken names included', () => {
+    const own = (path: string, timestamp: number | null) =>
+      [...sidecarNames(path, timestamp)].filter((name) => name.includes('metrics_')).map((name) => basename(name))
+    assert.deepEqual(own('run/regular/checkpoint_epoch_3_phase_1_77-2.pth', null), [
+      'metrics_epoch_3_phase_1_77-2.json',
+    ])
+    assert.deepEqual(own('run/best/best_model_epoch_3_phase_1-2.pth', 77), ['metrics_epoch_3_phase_1_77.json'])
+    assert.deepEqual(own('run/best/best_model_epoch_3_phase_1.pth', null), [])
+    assert.deepEqual(own('run/latest.pth', 77), [])
+  })
+
+  it('are strict JSON, in which floats stay floats', () => {
+    const value = new Map<string, unknown>([
+      ['float', [new PyFloat(1), new PyFloat(-0), new PyFloat(0.5), new PyFloat(1e21), new PyFloat(NaN)]],
+      ['number', [1, -Infinity, 2n ** 63n]],
+      ['text', 'Infinity "quoted"\n'],
+      ['empty', { list: [], dict: {} }],
+      ['none', null],
+    ])
+    const text = strictJson(value)
+    assert.equal(
+      text.replace(/\s+/g, ' '),
+      '{ "float": [ 1.0, -0.0, 0.5, 1e+21, "NaN" ], "number": [ 1, "-Infinity", 9223372036854775808 ], "text": "Infinity \\"quoted\\"\\n", "empty": { "list": [], "dict": {} }, "none": null }',
+    )
+    assert.equal((JSON.parse(text) as { text: string }).text, 'Infinity "quoted"\n')
   })
 
   describe('on the disk', () => {

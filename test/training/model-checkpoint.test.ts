@@ -191,9 +191,14 @@ describe('ModelCheckpoint', function () {
         ],
       })
       const losses = [0.9, 0.8, 0.7, 0.95, 0.6]
-      await saveEpochs(saver, losses, { ci: [0.7, 0.6, 0.65, 0.9, 0.5] })
+      const history = await saveEpochs(saver, losses, { ci: [0.7, 0.6, 0.65, 0.9, 0.5] })
       assert.deepEqual(epochs('best'), [1, 4, 5], '1 and 4 by val_ci, 5 by val_loss')
       assert.equal((await describeCheckpoint(latestBestPath(folder))).epoch, 5, 'which follows val_loss alone')
+      const { plan } = await saver.write(atEnd([...history, row({ epoch: 6, valLoss: 1, metrics: { ci: 0 } })]), { regular: true })
+      assert.deepEqual(
+        plan.flatMap(({ path, rule, reason }) => (path.includes('best_model_epoch_1_') ? [rule, reason] : [])),
+        ['keep-best', 'number 2 of 3 by val_ci (0.7); keeping 2'],
+      )
       const other = await describeCheckpoint(join(folder, 'best/best_model_epoch_4_phase_1.pth'))
       assert.equal(other.isBest, false, 'is_best says val_loss')
     })
