@@ -3,7 +3,7 @@ import { type FSWatcher, watch } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 
-/** A longer line is passed over: none of ours comes near. */
+/** A longer line is given as an empty one, which is no event: none of ours comes near. */
 const maxLineBytes = 1 << 20
 const pieceBytes = 1 << 16
 const newline = 0x0a
@@ -70,8 +70,9 @@ export class EventTail {
     const lines: string[] = []
     let begin = 0
     for (let end = bytes.indexOf(newline); end >= 0; end = bytes.indexOf(newline, begin)) {
-      const line = Buffer.concat([...this.#rest, bytes.subarray(begin, end)])
-      if (this.#restBytes <= maxLineBytes && line.length > 0) lines.push(line.toString('utf8'))
+      const isTooLong = this.#restBytes > maxLineBytes
+      const line = isTooLong ? Buffer.alloc(0) : Buffer.concat([...this.#rest, bytes.subarray(begin, end)])
+      if (line.length > 0 || isTooLong) lines.push(line.toString('utf8'))
       this.#dropRest()
       begin = end + 1
     }

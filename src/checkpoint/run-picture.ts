@@ -109,7 +109,7 @@ export class RunPicture {
         status === 'none'
           ? null
           : {
-              pid: numberOf(begin, 'pid') ?? 0,
+              pid: countOf(begin, 'pid') ?? 0,
               host: textOf(begin, 'host'),
               modelType: textOf(begin, 'model_type'),
               torchkeepVersion: textOf(begin, 'torchkeep_version'),
@@ -117,14 +117,14 @@ export class RunPicture {
             },
       resumedFrom: textOf(begin, 'resumed_from') || null,
       phases: plannedPhases(begin['phases']),
-      phase: numberOf(phase, 'phase') ?? 0,
+      phase: countOf(phase, 'phase') ?? 0,
       phaseName: textOf(phase, 'name'),
-      epoch: (step && numberOf(step, 'epoch')) ?? last?.epoch ?? numberOf(begin, 'epochs_done') ?? 0,
-      epochs: numberOf(begin, 'epochs'),
-      step: (step && numberOf(step, 'step')) ?? last?.step ?? numberOf(begin, 'step') ?? 0,
+      epoch: (step && countOf(step, 'epoch')) ?? last?.epoch ?? countOf(begin, 'epochs_done') ?? 0,
+      epochs: countOf(begin, 'epochs'),
+      step: (step && countOf(step, 'step')) ?? last?.step ?? countOf(begin, 'step') ?? 0,
       current: step && {
-        batch: numberOf(step, 'batch') ?? 0,
-        batches: numberOf(step, 'batches'),
+        batch: countOf(step, 'batch') ?? 0,
+        batches: countOf(step, 'batches'),
         loss: numberOf(step, 'loss') ?? NaN,
         meanLoss: numberOf(step, 'mean_loss') ?? NaN,
         samplesPerSecond: numberOf(step, 'samples_per_second') ?? NaN,
@@ -133,8 +133,8 @@ export class RunPicture {
       best: this.#best(),
       checkpoint: checkpoint && {
         path: textOf(checkpoint, 'path'),
-        epoch: numberOf(checkpoint, 'epoch') ?? 0,
-        step: numberOf(checkpoint, 'step') ?? 0,
+        epoch: countOf(checkpoint, 'epoch') ?? 0,
+        step: countOf(checkpoint, 'step') ?? 0,
         time: textOf(checkpoint, 'time'),
       },
       warnings: this.#warnings.map((line) => ({
@@ -158,7 +158,7 @@ export class RunPicture {
 
   readonly #takers: Readonly<Record<string, (line: EventFields) => void>> = {
     run: (line) => this.#beginRun(line, 0),
-    resume: (line) => this.#beginRun(line, numberOf(line, 'epochs_done') ?? 0),
+    resume: (line) => this.#beginRun(line, countOf(line, 'epochs_done') ?? 0),
     phase: (line) => {
       this.#phase = line
       this.#stop = null
@@ -233,9 +233,9 @@ function epochOf(line: EventFields): RunEpoch {
       return number === null ? [] : [[name, number] as const]
     })
   return {
-    epoch: numberOf(line, 'epoch') ?? 0,
-    phase: numberOf(line, 'phase') ?? 0,
-    step: numberOf(line, 'step'),
+    epoch: countOf(line, 'epoch') ?? 0,
+    phase: countOf(line, 'phase') ?? 0,
+    step: countOf(line, 'step'),
     isBest: line['is_best'] === true,
     metrics: Object.fromEntries(numbers),
   }
@@ -244,7 +244,7 @@ function epochOf(line: EventFields): RunEpoch {
 function plannedPhases(value: unknown): PlannedPhase[] {
   return (Array.isArray(value) ? (value as unknown[]) : []).map((phase) => {
     const fields = typeof phase === 'object' && phase !== null ? (phase as EventFields) : {}
-    return { name: textOf(fields, 'name'), epochs: numberOf(fields, 'epochs'), steps: numberOf(fields, 'steps') }
+    return { name: textOf(fields, 'name'), epochs: countOf(fields, 'epochs'), steps: countOf(fields, 'steps') }
   })
 }
 
@@ -256,4 +256,10 @@ function textOf(line: EventFields, name: string): string {
 /** The number of a field, one of those that JSON does not have included; null for anything else. */
 function numberOf(line: EventFields, name: string): number | null {
   return Object.hasOwn(line, name) ? sidecarNumber(line[name]) : null
+}
+
+/** The same where it must be a number that JSON has. */
+function countOf(line: EventFields, name: string): number | null {
+  const number = numberOf(line, name)
+  return number !== null && Number.isFinite(number) ? number : null
 }

@@ -21,6 +21,13 @@ async function writeExampleFolder(folder: string): Promise<void> {
   const value = checkpointValue({ epoch: 4, phase: 1, valLoss: 0.6, timestamp: began + 240 })
   await writeValue(join(folder, 'other.pth'), value)
   for (const run of ['a', 'b']) await writeCheckpointFolder(join(folder, 'runs', run))
+  const [time, seconds] = ['2026-01-31T13:05:09.000Z', 0]
+  const events = [
+    { event: 'run', time, seconds, phases: [] },
+    { event: 'stop', time, seconds, of: 'run', reason: 'finished' },
+  ]
+  const lines = events.map((event) => `${JSON.stringify(event)}\n`)
+  writeFileSync(join(folder, 'checkpoints', 'events.jsonl'), lines.join(''))
   writeFileSync(join(folder, 'config.json'), JSON.stringify({ hidden: 3, dropout: 0.1, layers: ['first', 'second'] }))
 }
 

@@ -1,15 +1,12 @@
-/** What commands do on a terminal and what they do not do elsewhere: colour, progress, Ctrl-C. `script` of util-linux gives the terminal. */
+/** What commands do on a terminal and what they do not do elsewhere: colour, progress, Ctrl-C. */
 import assert from 'node:assert/strict'
-import { spawn, spawnSync } from 'node:child_process'
 import { closeSync, ftruncateSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Context } from 'mocha'
-import { packageRoot } from '../../src/libtorch/index.js'
 import { writeCheckpointFolder } from './checkpoints.js'
+import { needTerminal, onTerminal } from './on-terminal.js'
 import { runCommand } from './run-command.js'
 
-const program = join(packageRoot, 'bin', 'run.js')
 const colours = new RegExp('\\x1b\\[\\d+m')
 
 /** A safetensors file of zeros, most of it a hole: no checksum keeps it from being read. */
@@ -35,36 +32,6 @@ describe('on a terminal', () => {
     await writeCheckpointFolder(join(folder, 'checkpoints'))
   })
   after(() => rmSync(folder, { recursive: true }))
-
-  function needTerminal(context: Context): void {
-    if (spawnSync('script', ['--version'], { encoding: 'utf8' }).stdout?.includes('util-linux')) return
-    console.log('      skipped: script of util-linux is absent')
-    context.skip()
-  }
-
-  /** Runs a command on a terminal; `seen` gets all output so far and may answer with keys to press. */
-  const onTerminal = (args: string[], env: NodeJS.ProcessEnv = {}, seen: (output: string) => string = () => '') =>
-    new Promise<{ status: number | null; output: string }>((resolve, reject) => {
-      const line = [process.execPath, program, ...args].map((part) => `'${part}'`).join(' ')
-      const child = spawn('script', ['-qec', line, '/dev/null'], {
-        env: {
-          ...process.env,
-          TERM: 'xterm-256color',
-          NO_COLOR: undefined,
-          FORCE_COLOR: undefined,
-          CI: undefined,
-          ...env,
-        },
-      })
-      let output = ''
-      child.stdout.on('data', (chunk: Buffer) => {
-        output += chunk.toString()
-        const keys = seen(output)
-        if (keys !== '') child.stdin.write(keys)
-      })
-      child.on('error', reject)
-      child.on('close', (status) => resolve({ status, output }))
-    })
 
   it('colours only there, and not with NO_COLOR or TERM=dumb', async function () {
     needTerminal(this)
