@@ -75,7 +75,7 @@ export interface TrainingState {
   bestValPearson?: number
   /** What an iterable gave as its `state()` at the end of the last epoch; absent for loaders, and inside an epoch, where the data position has it. */
   sourceState?: Plain
-  /** What else the state holds, by its own keys. Kept as it is. */
+  /** What else the state holds, by its own keys. A run that goes on leaves it behind: it told of another moment. */
   extra?: Readonly<Record<string, Plain>>
 }
 

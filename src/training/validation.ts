@@ -2,7 +2,7 @@
 import { getRngState, setRngState } from '../../lib/index.js'
 import type { BatchFeed, FeedEvaluation } from './feed.js'
 import { metricValues } from './metric-values.js'
-import { computeMetrics, type Metric } from './metrics.js'
+import { computeMetrics, type Metric, type Values } from './metrics.js'
 import type { PhaseSession } from './phase-session.js'
 
 /** What a validation found. */
@@ -39,11 +39,15 @@ export async function validate(
 
 /** The metrics of a validation; disposes the tensors. */
 export async function measure(metrics: readonly Metric[], result: FeedEvaluation): Promise<Record<string, number>> {
-  const { outputs, targets } = result
+  const values = await takeValues(result)
+  return values === null ? {} : computeMetrics(metrics, values.outputs, values.targets)
+}
+
+async function takeValues({ outputs, targets }: FeedEvaluation): Promise<{ outputs: Values; targets: Values } | null> {
   const [output] = outputs
   try {
-    if (output === undefined || targets === null) return {}
-    return await computeMetrics(metrics, await metricValues(output), await metricValues(targets))
+    if (output === undefined || targets === null) return null
+    return { outputs: await metricValues(output), targets: await metricValues(targets) }
   } finally {
     for (const tensor of outputs) tensor.dispose()
     targets?.dispose()
