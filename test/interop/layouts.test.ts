@@ -9,6 +9,7 @@ import {
   describeCheckpoint,
   normalizeCheckpoint,
   numberOf,
+  TrainingState,
   type CheckpointDescription,
   type Layout,
   type NormalizedCheckpoint,
@@ -269,12 +270,44 @@ describe('layouts', () => {
     ])
   })
 
+  it('have a training state that becomes ours with all that it holds, and comes back from JSON', async () => {
+    let rows = 0
+    for (const name of Object.keys(cases)) {
+      const { file, checkpoint } = await read(name)
+      // The file's own, numpy numbers and all, where it has one; else what the migrations make of its lists.
+      for (const state of [
+        file.value instanceof Map ? (file.value as TopLevel).get('training_state') : undefined,
+        checkpoint.value.get('training_state'),
+      ]) {
+        if (!(state instanceof Map)) continue
+        const ours = TrainingState.fromDict(state)
+        const again = TrainingState.toDict(ours)
+        assertHeld(state as TopLevel, again, name)
+        assert.deepEqual(TrainingState.fromJson(TrainingState.toJson(ours)), ours, name)
+        rows += ours.metricsHistory.length
+      }
+    }
+    assert.ok(rows > 20, `${rows} rows`)
+  })
+
   it('leave what was read as it was', async () => {
     const { file, checkpoint } = await read('L2')
     assert.ok((file.value as TopLevel).has('model_state') && !(file.value as TopLevel).has('model_state_dict'))
     assert.equal(checkpoint.value.get('model_state_dict'), (file.value as TopLevel).get('model_state'))
   })
 })
+
+/** Each key of a dict of a file stands in what became of it, with its value: numbers as numbers, dicts and lists likewise. */
+function assertHeld(given: TopLevel, found: unknown, place: string): void {
+  for (const [key, value] of given) {
+    const item = (found as Record<string, unknown>)[key as string]
+    const where = `${place}.${String(key)}`
+    if (value instanceof Map) assertHeld(value as TopLevel, item, where)
+    else if (Array.isArray(value))
+      value.forEach((entry, index) => assertHeld(entry as TopLevel, (item as unknown[])[index], `${where}[${index}]`))
+    else assert.deepEqual(item, numberOf(value) ?? value, where)
+  }
+}
 
 const plainRow = (row: TopLevel): Record<string, unknown> =>
   Object.fromEntries([...row].map(([key, value]) => [key, value]))
