@@ -3,6 +3,7 @@ import { callTensor, type Tensor, tensor } from '../../lib/index.js'
 import { TorchkeepError } from '../format/errors.js'
 import { nearNames } from '../format/near-names.js'
 import { type Column, type ColumnPlace, refuseField, type RowNumbers } from './column.js'
+import { shortList } from './csv-file.js'
 import { GrowingArray } from './growing-array.js'
 import type { CategoryRecipe } from './recipe.js'
 
@@ -97,11 +98,13 @@ export class CategoryColumn implements Column<CategoryRecipe> {
   }
 
   #refuseStrange(value: string, { line }: { line: number }): never {
+    const { file, column } = this.#place
     const values = this.recipe.values ?? []
-    const near = nearNames(value, values)
+    const near = values.length <= 5 ? [] : nearNames(value, values)
+    const known = near.length > 0 ? `near: ${near.join(', ')}` : shortList(values)
     throw new TorchkeepError(
       'ERR_DATA',
-      `${this.#place.file}: line ${line}: column '${this.#place.column}' has the value ${JSON.stringify(value)}, which is not among the ${values.length} known ones (${near.length > 0 ? `near: ${near.join(', ')}` : values.slice(0, 5).join(', ')}${near.length > 0 || values.length <= 5 ? '' : ', ...'})`,
+      `${file}: line ${line}: column '${column}' has the value ${JSON.stringify(value)}, which is not among the ${values.length} known ones (${known})`,
       { suggestions: ['unknown: true gives values that no training row has an index of their own'] },
     )
   }

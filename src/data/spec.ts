@@ -116,7 +116,9 @@ export interface LookupSpec {
 /** Which rows are for training, validation and test. */
 export type SplitSpec = FractionSplit | ColumnSplit | FoldSplit
 
-/** `torch.utils.data.random_split(rows, [1 - val - test, val, test], torch.Generator().manual_seed(seed))`. */
+/**
+ * `torch.utils.data.random_split(rows, [n - n_val - n_test, n_val, n_test], torch.Generator().manual_seed(seed))` of the n rows, with `n_val = int(n * val)` and `n_test = int(n * test)`.
+ */
 export interface FractionSplit {
   by: 'fraction'
   /** Default 0, as is the next: none. */

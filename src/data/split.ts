@@ -14,27 +14,25 @@ export interface Split {
 }
 
 /**
- * `torch.utils.data.random_split(rows, [1 - val - test, val, test], torch.Generator().manual_seed(seed))`: the same rows in the same order.
+ * `torch.utils.data.random_split(rows, [n - n_val - n_test, n_val, n_test], torch.Generator().manual_seed(seed))` with `n_val = int(n * val)` and `n_test = int(n * test)`: the same rows in the same order.
  *
  * @param rows the rows that there are to split.
  */
 export function splitByFraction(rows: Int32Array, { val = 0, test = 0, seed }: FractionSplit, runSeed: number): Split {
-  const train = 1 - val - test
   for (const [name, fraction] of Object.entries({ val, test }))
     if (!(fraction >= 0 && fraction < 1))
       invalid(`split.${name}`, `should be at least 0 and less than 1, but is ${fraction}`)
-  if (train <= 0) invalid('split', `leaves nothing for training: val ${val}, test ${test}`)
-  const lengths = [train, val, test].map((fraction) => Math.floor(rows.length * fraction))
-  const left = rows.length - lengths.reduce((sum, length) => sum + length, 0)
-  for (let index = 0; index < left; index++) lengths[index % 3] = (lengths[index % 3] ?? 0) + 1
+  const [valCount, testCount] = [Math.floor(rows.length * val), Math.floor(rows.length * test)]
+  const trainCount = rows.length - valCount - testCount
+  if (trainCount <= 0)
+    invalid('split', `leaves nothing for training: val ${val} and test ${test} of ${rows.length} rows`)
   const usedSeed = seed ?? runSeed
   const order = scope(() => randperm(rows.length, { generator: new Generator(usedSeed) }).data() as BigInt64Array)
   const drawn = Int32Array.from(order, (index) => rows[Number(index)] ?? 0)
-  const [first, second] = [lengths[0] ?? 0, (lengths[0] ?? 0) + (lengths[1] ?? 0)]
   return {
-    train: drawn.subarray(0, first),
-    val: drawn.subarray(first, second),
-    test: drawn.subarray(second),
+    train: drawn.subarray(0, trainCount),
+    val: drawn.subarray(trainCount, trainCount + valCount),
+    test: drawn.subarray(trainCount + valCount),
     sentence: `split by fraction with seed ${usedSeed}`,
   }
 }
