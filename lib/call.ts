@@ -1,5 +1,6 @@
 /** The one way from TypeScript to an operator: eager calls and recorded ones all pass through here. */
 import { TorchkeepError } from '../src/format/errors.js'
+import { activeAutocast } from './autocast.js'
 import type { Complex, GeneratorHandle, TensorHandle, Value } from './contract.js'
 import { isGradEnabled } from './grad-mode.js'
 import { addon } from './native.js'
@@ -61,7 +62,8 @@ export function isInPlace(op: string): boolean {
 function run(op: string, overload: string, args: readonly Argument[], kwargs: Kwargs): Result {
   const native: Record<string, Value> = {}
   for (const [name, value] of Object.entries(kwargs)) if (value !== undefined) native[name] = toNative(value)
-  const result = addon().call({ op, overload, args: args.map(toNative), kwargs: native, gradEnabled: isGradEnabled() })
+  const modes = { gradEnabled: isGradEnabled(), autocast: activeAutocast() }
+  const result = addon().call({ op, overload, args: args.map(toNative), kwargs: native, ...modes })
   const self = args[0]
   if (isInPlace(op) && self instanceof Tensor && isTensorHandle(result)) {
     result.dispose()

@@ -83,6 +83,8 @@ export interface CallOptions {
   kwargs?: Readonly<Record<string, Value>>
   /** Whether autograd records this call (`torch.is_grad_enabled()` at the call site). */
   gradEnabled: boolean
+  /** `torch.autocast` around this call, for tensors of this kind of device; the casts of weights are not kept. Default null: none. */
+  autocast?: { device: string; dtype: 'bfloat16' } | null
 }
 
 /** An operator's schema, as much of it as recording a graph needs. */

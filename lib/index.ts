@@ -1,5 +1,6 @@
 /** "torch for Node": everything that lib offers to the layers above. */
 export { loadArchive, saveArchive, type ArchiveValue } from './archive.js'
+export { autocast } from './autocast.js'
 export { call, callTensor, callTensors, type Argument, type Result } from './call.js'
 export type { Complex, FilePart, MapTensorFileOptions, TensorHandle, TensorInfo } from './contract.js'
 export * from './creation.js'

@@ -33,6 +33,11 @@ Napi::Value call(const Napi::CallbackInfo& info) {
     }
   }
   call.gradEnabled = options.boolean("gradEnabled");
+  if (options.has("autocast") && !options.get("autocast").IsNull()) {
+    const Options autocast = options.object("autocast");
+    call.autocastDtype = autocast.string("dtype");
+    call.autocastDevice = autocast.string("device");
+  }
   return toJs(info.Env(), engine::callOperator(call, EnvironmentData::of(info.Env()).defaultGenerator));
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <c10/core/GradMode.h>
 
+#include "engine/autocast.h"
 #include "engine/busy.h"
 #include "engine/generator.h"
 #include "engine/random.h"
@@ -105,6 +106,9 @@ Value callOperator(const OperatorCall& call, const GeneratorPtr& defaultGenerato
   }
 
   const c10::AutoGradMode gradMode(call.gradEnabled);
+  std::optional<AutocastMode> autocast;
+  if (const auto dtype = parseAutocastDtype(call.autocastDtype, name + ": autocast.dtype"))
+    autocast.emplace(c10::Device(call.autocastDevice).type(), *dtype, /*caches=*/false);
   try {
     run(op, stack, defaultGenerator);
   } catch (const Error&) {

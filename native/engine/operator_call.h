@@ -16,6 +16,9 @@ struct OperatorCall {
   List args;
   Dict kwargs;
   bool gradEnabled;
+  /// A dtype, and the device whose tensors it is for; empty: none.
+  std::string autocastDtype;
+  std::string autocastDevice;
 };
 
 /// Runs on this thread. Draws come from `defaultGenerator`, also where the operator's own generator argument is null.

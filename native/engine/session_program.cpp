@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <unordered_map>
 
 #include "engine/autocast.h"
 #include "engine/error.h"
@@ -21,13 +22,6 @@ c10::Device parseSessionDevice(const std::string& name) {
     throw Error(ErrorCode::InvalidArgument,
                 "device: expected a device name such as cpu or cuda:0, found \"" + name + "\"");
   }
-}
-
-std::optional<at::ScalarType> parseAutocast(const std::string& name) {
-  if (name.empty()) return std::nullopt;
-  if (name != "bfloat16")
-    throw Error(ErrorCode::InvalidArgument, "autocast: expected bfloat16, found \"" + name + "\"");
-  return at::kBFloat16;
 }
 
 bool isSameView(const at::Tensor& a, const at::Tensor& b) {
@@ -91,12 +85,23 @@ void requireLossCount(size_t expected, size_t found) {
   }
 }
 
+/// The optimizer's parameters in the model's order, which is that of `clip_grad_norm_(model.parameters())`: the norm's
+/// last bits depend on it, and parameter groups may have another one.
+std::vector<TrainedParameter> inModelOrder(std::vector<TrainedParameter> trained, const NamedTensors& model) {
+  std::unordered_map<std::string, size_t> places;
+  for (size_t i = 0; i < model.size(); ++i) places.emplace(model[i].first, i);
+  std::stable_sort(trained.begin(), trained.end(), [&places](const TrainedParameter& a, const TrainedParameter& b) {
+    return places.at(a.name) < places.at(b.name);
+  });
+  return trained;
+}
+
 }  // namespace
 
 TrainingProgram::TrainingProgram(const SessionSpec& spec, const GeneratorPtr& generator, const std::atomic<bool>& stop,
                                  const std::atomic<bool>& pause)
     : device_(parseSessionDevice(spec.device)),
-      autocast_(parseAutocast(spec.autocast)),
+      autocast_(parseAutocastDtype(spec.autocast, "autocast")),
       stop_(stop),
       pause_(pause),
       tensors_(handlesOf(spec)),
@@ -105,7 +110,8 @@ TrainingProgram::TrainingProgram(const SessionSpec& spec, const GeneratorPtr& ge
       eval_(makeExecutor(spec.evalGraph, "evaluation graph", spec, parameters_, device_, generator, stop)),
       loss_(makeExecutor(spec.lossGraph, "loss graph", spec, parameters_, device_, generator, stop)),
       optimizer_(spec.optimizer ? createOptimizer(*spec.optimizer, parameters_) : nullptr),
-      gradients_(optimizer_ ? optimizer_->parameters() : std::vector<TrainedParameter>()) {
+      gradients_(optimizer_ ? inModelOrder(optimizer_->parameters(), spec.parameters)
+                            : std::vector<TrainedParameter>()) {
   if (loss_.userOutputs() != 1) {
     throw Error(ErrorCode::InvalidArgument,
                 "loss graph: expected one output, found " + std::to_string(loss_.userOutputs()));

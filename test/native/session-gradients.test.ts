@@ -166,10 +166,11 @@ describe('autocast', () => {
 describe('gradients that are not finite', () => {
   for (const dtype of ['float32', 'float64', 'bfloat16', 'float16', 'complex64', 'complex128'] as const) {
     it(`are found in ${dtype}, wherever they are`, async () => {
+      const large = dtype === 'float32' || dtype === 'complex64' ? 200_003 : 1003 // the first two on two threads
       for (const [size, threads] of [
         [1, 1],
         [37, 1],
-        [200_003, 2],
+        [large, 2],
       ] as const) {
         for (const at of new Set([null, 0, size >> 1, size - 1])) {
           const skipped = await trainElementwise(dtype, size, at, threads)
