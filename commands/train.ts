@@ -84,11 +84,13 @@ export default class Train extends BaseCommand {
     const { readTrainConfig } = await import('../src/train-config/read-config.js')
     const changes = [...(flags.set ?? []), ...(flags.seed === undefined ? [] : [`seed=${flags.seed}`])]
     const config = await readTrainConfig(args.config, changes)
-    const [{ prepareRun }, { interruptSignal }, show] = await Promise.all([
+    const [{ requireLibTorch }, { prepareRun }, { interruptSignal }, show] = await Promise.all([
+      import('../src/train-config/require-libtorch.js'),
       import('../src/train-config/train.js'),
       import('../src/training/interrupt.js'),
       import('../src/training/show-run.js'),
     ])
+    requireLibTorch()
     const checkpointDir = flags['checkpoint-dir'] ?? config.checkpointDir
     const level = flags.quiet ? 'error' : flags['log-level']
     const speaks = level === 'info' || level === 'debug'

@@ -13,7 +13,6 @@ import { type DataSummary, makeLoss, makeMetrics, makeModel } from './models.js'
 import { onDevice } from './on-device.js'
 import type { TrainConfig } from './read-config.js'
 import { modelDifferences, readRecorded, recordedConfig, refuseDifferences, runDifferences } from './recorded-config.js'
-import { requireLibTorch } from './require-libtorch.js'
 
 /** What the command line says besides the configuration. */
 export interface RunOptions {
@@ -40,10 +39,9 @@ export interface PreparedRun {
 /**
  * Reads the data, makes the model and its trainer. The seed is set before the model is made, so the run is the one that Python's `torch.manual_seed(seed); model = ...` begins.
  *
- * @throws TorchkeepError `ERR_LIBTORCH_MISSING` before anything is read; `ERR_DATA`, `ERR_INVALID_ARGUMENT`, and `ERR_CHECKPOINT_*` where the run cannot go on from `resume`.
+ * @throws TorchkeepError `ERR_DATA`, `ERR_INVALID_ARGUMENT`, and `ERR_CHECKPOINT_*` where the run cannot go on from `resume`.
  */
 export async function prepareRun(config: TrainConfig, options: RunOptions): Promise<PreparedRun> {
-  requireLibTorch()
   const { settings, trainingConfig } = config
   const device = checkDevice(options.device ?? settings.device ?? 'cpu')
   const { seed = 0 } = settings

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, dirname, join, resolve } from 'node:path'
 import { Config, type Command } from '@oclif/core'
 import { packageRoot } from '../../src/libtorch/index.js'
+import { initConfig } from '../../src/train-config/init.js'
 import { began, checkpointValue, writeCheckpointFolder, writeValue } from './checkpoints.js'
 import { copyPackage } from './package-copy.js'
 import { runCommand } from './run-command.js'
@@ -14,6 +15,9 @@ import { checkedJson } from './schema.js'
 const ids = readdirSync(join(packageRoot, 'commands'))
   .filter((name) => name.endsWith('.ts'))
   .map((name) => name.replace(/\.ts$/, ''))
+
+/** Commands that train or run a model. Their examples are run where LibTorch is by test/training; here they must say what is missing. */
+const needLibTorch = new Set(['train', 'evaluate', 'predict'])
 
 /** What the examples name besides `checkpoints`. */
 async function writeExampleFolder(folder: string): Promise<void> {
@@ -95,6 +99,21 @@ describe('every command', function () {
 
       // Set-up would fetch LibTorch: its examples are checked with their flags only, by its own tests.
       if (id === 'setup') return
+      if (needLibTorch.has(id)) {
+        it('says what is missing where there is no LibTorch', async () => {
+          const { shellFolder } = copyPackage(join(folder, `package-${id}`), true)
+          const cwd = join(folder, `${id}-training`)
+          await initConfig(cwd, { example: true })
+          const PATH = [shellFolder, process.env['PATH']].join(delimiter)
+          for (const example of examplesOf(id)) {
+            const result = spawnSync('sh', ['-c', example], { cwd, env: { ...env, PATH }, encoding: 'utf8' })
+            assert.equal(result.status, 3, `${example}: ${result.stderr}${result.stdout}`)
+            if (/ --json( |$)/.test(example)) checkedJson(id, result.stdout)
+            assert.match(result.stderr + result.stdout, /ERR_LIBTORCH_MISSING[^]*torchkeep setup/, example)
+          }
+        })
+        return
+      }
       it('runs its examples, where there is no LibTorch and no lib/', function () {
         for (const [index, example] of examplesOf(id).entries()) {
           const cwd = join(folder, `${id}-${index}`)
@@ -114,7 +133,12 @@ describe('every command', function () {
 
   it('has no schema without a command, but those that all share', () => {
     const schemas = readdirSync(join(packageRoot, 'schemas')).map((name) => name.replace(/\.json$/, ''))
-    assert.deepEqual(schemas.filter((name) => !ids.includes(name)).sort(), ['error', 'finding', 'number'])
+    assert.deepEqual(schemas.filter((name) => !ids.includes(name)).sort(), [
+      'error',
+      'finding',
+      'number',
+      'train-config',
+    ])
   })
 
   it('is suggested where it was mistyped', async () => {

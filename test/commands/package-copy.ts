@@ -3,10 +3,10 @@ import { chmodSync, cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:f
 import { join } from 'node:path'
 import { packageRoot } from '../../src/libtorch/index.js'
 
-/** Copies the package's JavaScript for commands into `folder` and returns the program. A command `torchkeep` for shells lies in its `shell/`. */
-export function copyPackage(folder: string): { program: string; shellFolder: string } {
+/** Copies the package's JavaScript for commands into `folder` and returns the program. A command `torchkeep` for shells lies in its `shell/`. `withLib`: dist/lib too, but no addon. */
+export function copyPackage(folder: string, withLib = false): { program: string; shellFolder: string } {
   mkdirSync(join(folder, 'shell'), { recursive: true })
-  for (const part of ['dist/src', 'dist/commands', 'bin', 'schemas', 'package.json'])
+  for (const part of ['dist/src', 'dist/commands', 'bin', 'schemas', 'package.json', ...(withLib ? ['dist/lib'] : [])])
     cpSync(join(packageRoot, part), join(folder, part), { recursive: true })
   symlinkSync(join(packageRoot, 'node_modules'), join(folder, 'node_modules'))
   const program = join(folder, 'bin', 'run.js')
