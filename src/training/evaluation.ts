@@ -51,7 +51,8 @@ export async function evaluateCheckpoint(
     model.checkInputs(example.slice(0, -1))
     const target = example.at(-1) as Tensor
     const compute = lossOf(trainingConfig, options.loss)
-    checkMetrics(metrics, withRows(model.outputs[0]?.shape ?? [], target.size(0)), target.shape)
+    const shape = withRows(model.outputs[0]?.shape ?? [], target.size(0))
+    checkMetrics(metrics, shape, target.shape, () => (feed.targets ?? target).data())
     session = await model.open(compute === null ? null : { compute, target })
     for (const tensor of example) tensor.dispose()
     const result = await pausable(session, options.signal, (running) =>

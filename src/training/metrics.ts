@@ -94,28 +94,40 @@ const ownName = /^[A-Za-z]\w*$/
 /**
  * The metrics of a run, in the order of `names`.
  *
- * @param own the user's, by name; each must be among `names`, so that a checkpoint's configuration tells all that were computed.
- * @throws TorchkeepError `ERR_INVALID_ARGUMENT` for a name that does not exist, listing those that do, a name twice, or an own metric that is not used.
+ * @param own the user's, by name.
+ * @throws TorchkeepError `ERR_INVALID_ARGUMENT` for a name that does not exist, listing those that do, a name twice, or an own metric that is none.
  */
 export function resolveMetrics(
   names: readonly string[],
   own: Readonly<Record<string, MetricFunction>> = {},
 ): readonly Metric[] {
-  for (const name of Object.keys(own)) checkOwn(name, names)
+  for (const name of Object.keys(own)) checkOwnName(name)
   const twice = names.find((name, index) => names.indexOf(name) < index)
   if (twice !== undefined) invalid(`metric '${twice}' is named twice`)
   return names.map((name) => (Object.hasOwn(own, name) ? ownMetric(name, own[name]) : knownMetric(name, own)))
 }
 
-function checkOwn(name: string, names: readonly string[]): void {
+function checkOwnName(name: string): void {
   if (definitions.has(name) || name === 'loss')
     invalid(`own metric '${name}' has the name of one that exists; call it something else`)
   if (!ownName.test(name))
     invalid(`own metric '${name}' should have a name of letters, digits and _ that begins with a letter`)
-  if (!names.includes(name))
-    invalid(`own metric '${name}' is not used: trainingConfig.metrics does not name it`, [
-      `metrics: [${[...names, name].map((each) => `'${each}'`).join(', ')}] in the training configuration`,
-    ])
+}
+
+/**
+ * Refuses metrics of one's own that a training configuration does not name: they would not be computed, and the checkpoints' configuration would not tell of them.
+ *
+ * @throws TorchkeepError `ERR_INVALID_ARGUMENT`.
+ */
+export function refuseUnusedMetrics(
+  names: readonly string[],
+  own: Readonly<Record<string, MetricFunction>> = {},
+): void {
+  const unused = Object.keys(own).find((name) => !names.includes(name))
+  if (unused === undefined) return
+  invalid(`own metric '${unused}' is not used: trainingConfig.metrics does not name it`, [
+    `metrics: [${[...names, unused].map((each) => `'${each}'`).join(', ')}] in the training configuration`,
+  ])
 }
 
 function ownMetric(name: string, given: MetricFunction | undefined): Metric {

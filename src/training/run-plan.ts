@@ -5,7 +5,7 @@ import { TorchkeepError } from '../format/errors.js'
 import { checkFeed, checkLastBatch } from './data-check.js'
 import type { BatchFeed } from './feed.js'
 import { makeScheduler } from './make-scheduler.js'
-import { type Metric, type MetricFunction, resolveMetrics } from './metrics.js'
+import { type Metric, type MetricFunction, refuseUnusedMetrics, resolveMetrics } from './metrics.js'
 import { type Monitor, resolveMonitor, type WantedMonitor } from './monitor.js'
 import type { ModelCheckpointOptions } from './model-checkpoint.js'
 import type { PhaseNames } from './patterns.js'
@@ -39,6 +39,7 @@ export interface PlanParts {
 /** @throws TorchkeepError `ERR_INVALID_ARGUMENT`, `ERR_DATA`, `ERR_MONITOR_MISSING`. */
 export function planRun(parts: PlanParts): RunPlan {
   const { model, trainingConfig, loss, training, validation } = parts
+  refuseUnusedMetrics(trainingConfig.metrics ?? [], parts.ownMetrics)
   const metrics = resolveMetrics(trainingConfig.metrics ?? [], parts.ownMetrics)
   const computed = { validates: validation !== null, metrics }
   const resolve = (wanted: WantedMonitor): Monitor => resolveMonitor(trainingConfig, computed, wanted)

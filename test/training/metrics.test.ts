@@ -4,7 +4,7 @@ import type { Best, TrainingMetrics } from '../../src/checkpoint/schema.js'
 import type { TrainingConfig } from '../../src/checkpoint/training-config.js'
 import type { TorchkeepError } from '../../src/format/errors.js'
 import { atThreshold } from '../../src/training/metrics-classification.js'
-import { checkMetrics, computeMetrics, resolveMetrics } from '../../src/training/metrics.js'
+import { checkMetrics, computeMetrics, refuseUnusedMetrics, resolveMetrics } from '../../src/training/metrics.js'
 import { improvement, resolveMonitor } from '../../src/training/monitor.js'
 
 const values = (shape: number[], ...data: number[]): { shape: number[]; data: Float64Array } => ({
@@ -223,12 +223,19 @@ describe('metrics in a run', () => {
     refused(['val_rmse'], {}, /no metric 'val_rmse'/, /rmse/)
     refused(['loss'], {}, /val_loss is always computed/)
     refused(['mse', 'mse'], {}, /'mse' is named twice/)
-    refused(['mse'], { mine: (() => 1) as never }, /'mine' is not used/, /metrics: \['mse', 'mine'\]/)
     refused(['mse'], { mse: (() => 1) as never }, /has the name of one that exists/)
     refused(['a b'], { 'a b': (() => 1) as never }, /letters, digits and _/)
     refused(['mine'], { mine: { mode: 'up', compute: () => 1 } as never }, /mode "up"; 'min' or 'max' was expected/)
     refused(['mine'], { mine: 5 as never }, /should be a function/)
     assert.throws(() => resolveMetrics(['constructor']), { code: 'ERR_INVALID_ARGUMENT' })
+    assert.throws(
+      () => refuseUnusedMetrics(['mse'], { mine: () => 1 }),
+      (error: TorchkeepError) => {
+        assert.match(error.message, /'mine' is not used/)
+        assert.deepEqual(error.suggestions, ["metrics: ['mse', 'mine'] in the training configuration"])
+        return true
+      },
+    )
   })
 })
 

@@ -1,1 +1,0 @@
-export { nearNames } from '../format/near-names.js'
