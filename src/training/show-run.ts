@@ -46,7 +46,10 @@ export function onTerminal(trainer: ProgressiveTrainer, level: LogLevel, output:
   const say = (line: string): void => void output.write(`${line}\n`)
   const reporter = level === 'info' || level === 'debug' ? new ProgressReporter(trainer, output) : null
   const shown = listen(trainer, [
-    ['warning', (({ message }: WarningEvent) => level !== 'error' && say(`warning: ${message}`)) as Listener],
+    [
+      'warning', // The reporter shows them itself, above its bar.
+      (({ message }: WarningEvent) => level === 'warn' && say(`warning: ${message}`)) as Listener,
+    ],
     ...(level === 'debug'
       ? ([
           [

@@ -1,11 +1,14 @@
 /** What a run looks like on a terminal and elsewhere. */
 import assert from 'node:assert/strict'
+import { EventEmitter } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { ProgressReporter } from '../../src/training/progress-reporter.js'
+import type { ProgressiveTrainer } from '../../src/training/trainer.js'
 import { prepare } from './fixture.js'
+import { epochEvent } from './logged-run.js'
 
 /** Keeps what is written; `isTTY` as told. */
 class Screen extends Writable {
@@ -59,5 +62,39 @@ describe('ProgressReporter', () => {
     assert.match(text, /epoch 1\/4 \[=+ *\] 1\/3 {2}loss \d\.\d{4} {2}\d+ samples\/s {2}\S+ left/)
     assert.match(text, /epoch 2\/4 \[=+ *\] 1\/3 {2}loss \d\.\d{4} {2}val_accuracy 0\.\d{4} {2}\d+ samples/)
     assert.match(text, /epoch 4\/4 {2}loss/)
+  })
+
+  it('tells of early stops, weights put back, batches passed over, and phases whose epochs nobody knows', () => {
+    const trainer = new EventEmitter()
+    const screen = new Screen(true)
+    const reporter = new ProgressReporter(
+      trainer as unknown as ProgressiveTrainer,
+      screen as unknown as NodeJS.WriteStream,
+    )
+    const { phases: _phases, ...names } = { phases: 2, phase: 1, phaseName: 'head', trained: ['a'], frozen: [] }
+    trainer.emit('phase', { ...names, phases: 2, name: 'head', epochs: null })
+    const step = { ...names, epoch: 3, epochs: null, step: 30, batch: 7, batches: null, losses: new Float64Array([1]) }
+    trainer.emit('step', { ...step, meanLoss: 0.5, samplesPerSecond: 99.6 })
+    trainer.emit('warning', { id: 'skipped', message: '2 batches \x1b[2J' })
+    trainer.emit('epoch', { ...epochEvent(3), epochs: null, skippedBatches: 2 })
+    trainer.emit('stop', {
+      of: 'phase',
+      reason: 'steps',
+      message: 'all 30 steps',
+      phaseName: 'head',
+      restoredEpoch: null,
+    })
+    trainer.emit('stop', { of: 'phase', reason: 'patience', message: 'no better', phaseName: 'all', restoredEpoch: 2 })
+    trainer.emit('stop', { of: 'run', reason: 'aborted', message: 'interrupted', phaseName: 'all', restoredEpoch: 1 })
+    reporter.stop()
+    assert.match(screen.text, /epoch 3 {2}batch 7 {2}loss 0\.5000 {2}100 samples\/s/)
+    assert.deepEqual(screen.text.replaceAll(/epoch 3 {2}batch 7.*?samples\/s/g, '').split('\n'), [
+      "phase 1/2 'head': steps limit it, 1 tensors trained, 0 frozen",
+      'warning: 2 batches \\x1b[2J',
+      'epoch 3  loss 0.3226  val_loss 0.2333  val_mae 0.0000  1.3 s  best  2 batches passed over',
+      "end of phase 'all': no better; the weights of epoch 2, its best, are back",
+      "end of phase 'all': the weights of epoch 1, its best, are back",
+      '',
+    ])
   })
 })
