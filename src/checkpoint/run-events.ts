@@ -69,6 +69,8 @@ export interface StepLine extends Stamp {
   /** Over the epoch's samples so far. */
   mean_loss: JsonNumber
   samples_per_second: JsonNumber
+  /** Of the first group. */
+  learning_rate: JsonNumber
 }
 
 /** A finished epoch: the row of `metrics.csv`, the validation's metrics as `val_` and their names. */

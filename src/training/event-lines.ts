@@ -107,6 +107,7 @@ function step(event: StepEvent): Fields<StepLine> {
     loss: (event.losses.at(-1) ?? NaN) as JsonNumber,
     mean_loss: event.meanLoss as JsonNumber,
     samples_per_second: event.samplesPerSecond as JsonNumber,
+    learning_rate: event.learningRate as JsonNumber,
   }
 }
 

@@ -34,6 +34,8 @@ export interface StepEvent {
   meanLoss: number
   /** Over the chunk. */
   samplesPerSecond: number
+  /** Of the first group, in the chunk's last step. */
+  learningRate: number
 }
 
 /** An epoch is done and validated. */

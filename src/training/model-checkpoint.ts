@@ -171,7 +171,7 @@ export class ModelCheckpoint {
    * @throws TorchkeepError `ERR_CHECKPOINT_WRITE`; all files that were there before still are. What goes wrong once the checkpoint is durable is in `warnings`.
    */
   async write(checkpoint: Checkpoint, reasons: SaveReasons = {}): Promise<SavedCheckpoint> {
-    const runId = await this.#run()
+    const runId = await this.runId()
     const encoded = encodeCheckpoint({ ...checkpoint, metadata: { ...checkpoint.metadata, runId } })
     if (!this.#saveOptimizer) for (const key of ['optimizer_state_dict', 'scheduler_state']) encoded.delete(key)
     const [first, ...others] = (await this.#names(checkpoint, reasons, encoded, runId)) as [Name, ...Name[]]
@@ -268,7 +268,7 @@ export class ModelCheckpoint {
   }
 
   /** What all files of the run bear: given once, or taken over from the file that the run was resumed from. */
-  async #run(): Promise<string> {
+  async runId(): Promise<string> {
     if (this.#runId === null) {
       const before = this.newestPath === null ? null : (await describeCheckpoint(this.newestPath)).runId
       this.#runId = before ?? randomUUID()

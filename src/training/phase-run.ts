@@ -93,7 +93,9 @@ export class PhaseRun {
     const stopsAt = state.globalStep + this.#stepsLeft
     const losses: Float64Array[] = []
     let rows = 0
+    let learningRate = NaN
     for (let next: NextBatches | null = first; next !== null;) {
+      learningRate = session.learningRates[0] as number
       const result = await this.#train(position, next, chunkDurationMs - (performance.now() - start))
       losses.push(result.losses)
       for (const size of result.rows) rows += size
@@ -112,6 +114,7 @@ export class PhaseRun {
       losses: joinedLosses(losses),
       meanLoss: position.lossSum / position.samplesDone,
       samplesPerSecond: rows / ((performance.now() - start) / 1000),
+      learningRate,
     })
   }
 

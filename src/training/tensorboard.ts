@@ -60,7 +60,11 @@ export class TensorBoardLog implements RunLog {
   #recordStep(event: StepEvent, wallTime: number): void {
     const records = this.#losses.of(event).map(([step, loss]) => scalar(wallTime, step, 'step/loss', loss))
     if (records.length === 0) return
-    records.push(scalar(wallTime, event.step, 'step/samples_per_second', event.samplesPerSecond))
+    for (const [tag, value] of [
+      ['step/samples_per_second', event.samplesPerSecond],
+      ['step/learning_rate', event.learningRate],
+    ] as const)
+      records.push(scalar(wallTime, event.step, tag, value))
     this.#file.append(Buffer.concat(records))
   }
 

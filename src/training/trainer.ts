@@ -199,7 +199,7 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
     const resumedFrom = await this.#begin(run, checkpoints.folder, validation !== null, emission, options)
     await checkpoints.prepare()
     await run.adoptPhaseBest()
-    const logs = await this.#openLogs(run, plan, checkpoints.folder, resumedFrom, emission)
+    const logs = await this.#openLogs(run, plan, checkpoints, resumedFrom, emission)
     try {
       await run.run()
     } catch (error) {
@@ -260,15 +260,16 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
   async #openLogs(
     { state }: TrainingRun,
     { monitor, phases }: RunPlan,
-    folder: string,
+    checkpoints: ModelCheckpoint,
     resumedFrom: string | null,
     emission: Emission,
   ): Promise<RunLogs> {
+    const runId = await checkpoints.runId()
     const logs = await RunLogs.open(
-      folder,
+      checkpoints.folder,
       this.#options.logs ?? true,
       {
-        metadata: runMetadata(this.#model, this.#config, this.#options.threads ?? 0),
+        metadata: { ...runMetadata(this.#model, this.#config, this.#options.threads ?? 0), runId },
         config: this.#config,
         trainingConfig: this.#trainingConfig,
         monitor,

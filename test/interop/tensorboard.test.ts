@@ -67,6 +67,10 @@ describe('TensorBoard', () => {
       scalars['step/loss'],
       steps.map((step) => [step, lossOf(step)]),
     )
+    assert.deepEqual(
+      scalars['step/learning_rate'],
+      steps.map((step) => [step, Math.fround(stepEvent(step).learningRate)]),
+    )
     const epochs = [1, 2, 3, 4, 5, 6]
     const scalar = (name: string, of: (epoch: number) => number): void =>
       assert.deepEqual(

@@ -74,6 +74,7 @@ export function stepEvent(step: number): StepEvent {
     losses: new Float64Array([lossOf(step)]),
     meanLoss: 1 / 3,
     samplesPerSecond: 1e3 / 3,
+    learningRate: 0.1 / step,
   }
 }
 
