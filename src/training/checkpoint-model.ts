@@ -1,5 +1,6 @@
 /** The model of a checkpoint, ready to be evaluated without the code that made it: the recorded evaluation graph with the weights of the file. */
 import {
+  autocast,
   type DType,
   type ExportedGraph,
   isFloatingPoint,
@@ -20,7 +21,7 @@ import type { LossFunction } from './recording.js'
 
 /** One tensor of a recorded graph. */
 export interface RecordedTensor {
-  /** Sizes of the example that it was recorded with; the first is the batch's. */
+  /** The first size is the batch's. */
   shape: readonly number[]
   dtype: DType
 }
@@ -59,19 +60,21 @@ export class CheckpointModel {
     return new CheckpointModel(path, checkpoint, graph, module, options)
   }
 
-  /** What goes in. */
+  /** What goes in, with the batch size of the recording. */
   get inputs(): RecordedTensor[] {
-    const { graph } = this.graph
     const names = this.graph.signature.input_specs.flatMap((spec) =>
       'user_input' in spec && 'as_tensor' in spec.user_input.arg ? [spec.user_input.arg.as_tensor.name] : [],
     )
-    return names.map((name) => recorded(graph.tensor_values[name]))
+    return names.map((name) => recorded(this.graph.graph.tensor_values[name]))
   }
 
-  /** What comes out. */
-  get outputs(): RecordedTensor[] {
+  /** What comes out for a batch of so many rows. */
+  outputsFor(rows: number): RecordedTensor[] {
+    const recordedRows = this.inputs.find(({ shape }) => shape.length > 0)?.shape[0] ?? 1
     return this.graph.graph.outputs.flatMap((output) =>
-      'as_tensor' in output ? [recorded(this.graph.graph.tensor_values[output.as_tensor.name])] : [],
+      'as_tensor' in output
+        ? [recorded(this.graph.graph.tensor_values[output.as_tensor.name], rows / recordedRows)]
+        : [],
     )
   }
 
@@ -107,20 +110,21 @@ export class CheckpointModel {
    * @param loss recorded with an example of the targets; null: the session computes no loss.
    */
   async open(loss: { compute: LossFunction; target: Tensor } | null): Promise<Session> {
-    const { autocast } = settlePhase(this.checkpoint.trainingConfig, this.phase)
+    const { autocast: autocastDtype } = settlePhase(this.checkpoint.trainingConfig, this.phase)
     const { device = 'cpu', threads = 0 } = this.options
-    const lossGraph = scope(() => {
-      const outputs = this.outputs.map(({ shape, dtype }) => zeros([...shape], { dtype }))
+    const record = (): ExportedGraph => {
+      const outputs = this.outputsFor(loss?.target.size(0) ?? 2).map(({ shape, dtype }) => zeros([...shape], { dtype }))
       if (loss === null)
         return traceFunction(
           (output) => output.mean(),
           outputs.slice(0, 1).map((output) => output.float()),
         )
       return traceFunction(loss.compute as (...tensors: Tensor[]) => Tensor, [...outputs, loss.target])
-    })
+    }
+    const lossGraph = scope(() => autocast(device, autocastDtype, record))
     // The training graph would need nothing else, but is never run here.
     const graphs = { trainGraph: this.graph, evalGraph: this.graph, lossGraph }
-    return Session.create({ module: this.module, ...graphs, optimizer: null, device, threads, autocast })
+    return Session.create({ module: this.module, ...graphs, optimizer: null, device, threads, autocast: autocastDtype })
   }
 
   /** Frees the tensors. */
@@ -143,8 +147,9 @@ const dtypes: Readonly<Record<number, DType>> = {
   13: 'bfloat16',
 }
 
-function recorded(meta: ExportedGraph['graph']['tensor_values'][string] | undefined): RecordedTensor {
-  const shape = (meta?.sizes ?? []).map((size) => ('as_int' in size ? size.as_int : size.as_expr.hint.as_int))
+/** A tensor of the graph; sizes that follow the batch are multiplied by `scale`. */
+function recorded(meta: ExportedGraph['graph']['tensor_values'][string] | undefined, scale = 1): RecordedTensor {
+  const shape = (meta?.sizes ?? []).map((size) => ('as_int' in size ? size.as_int : size.as_expr.hint.as_int * scale))
   return { shape, dtype: dtypes[meta?.dtype ?? 7] ?? 'float32' }
 }
 

@@ -51,7 +51,7 @@ export async function evaluateCheckpoint(
     model.checkInputs(example.slice(0, -1))
     const target = example.at(-1) as Tensor
     const compute = lossOf(trainingConfig, options.loss)
-    const shape = withRows(model.outputs[0]?.shape ?? [], target.size(0))
+    const shape = model.outputsFor(target.size(0))[0]?.shape ?? []
     checkMetrics(metrics, shape, target.shape, () => (feed.targets ?? target).data())
     session = await model.open(compute === null ? null : { compute, target })
     for (const tensor of example) tensor.dispose()
@@ -111,8 +111,6 @@ export async function* predictCheckpoint(
     model.dispose()
   }
 }
-
-const withRows = (shape: readonly number[], rows: number): number[] => [rows, ...shape.slice(1)]
 
 function lossOf({ loss }: TrainingConfig, own: LossFunction | undefined): LossFunction | null {
   return own ?? (loss === 'custom' ? null : lossFunction(loss))

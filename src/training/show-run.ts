@@ -1,7 +1,7 @@
 /** What `torchkeep train` says of a run while it goes on and when it is over. */
 import { relative, resolve } from 'node:path'
 import { lineOf } from './event-lines.js'
-import type { CheckpointEvent, StopEvent, TrainerEvents, WarningEvent } from './events.js'
+import type { CheckpointEvent, TrainerEvents, WarningEvent } from './events.js'
 import { ProgressReporter } from './progress-reporter.js'
 import type { ProgressiveTrainer, TrainingSummary } from './trainer.js'
 
@@ -41,28 +41,16 @@ export function asLines(trainer: ProgressiveTrainer, print: (line: object) => vo
   return listen(trainer, listeners)
 }
 
-/** Shows progress, warnings, and at `debug` checkpoints and ends of phases, on standard error. */
+/** Shows progress and warnings, at `debug` every checkpoint too, on standard error; at `warn` warnings only. */
 export function onTerminal(trainer: ProgressiveTrainer, level: LogLevel, output: NodeJS.WriteStream): Shown {
   const say = (line: string): void => void output.write(`${line}\n`)
+  const warned = ({ message }: WarningEvent): void => say(`warning: ${message}`)
+  const saved = ({ path, copies }: CheckpointEvent): void => say(`saved ${[path, ...copies].map(shownPath).join(', ')}`)
+  // The reporter tells warnings itself. An error is the command's to tell; without a listener a warning would go to the process's.
   const reporter = level === 'info' || level === 'debug' ? new ProgressReporter(trainer, output) : null
   const shown = listen(trainer, [
-    [
-      'warning', // The reporter shows them itself, above its bar.
-      (({ message }: WarningEvent) => level === 'warn' && say(`warning: ${message}`)) as Listener,
-    ],
-    ...(level === 'debug'
-      ? ([
-          [
-            'checkpoint',
-            (({ path, copies }: CheckpointEvent) =>
-              say(`saved ${[path, ...copies].map(shownPath).join(', ')}`)) as Listener,
-          ],
-          [
-            'stop',
-            (({ of, reason, message }: StopEvent) => say(`end of the ${of} (${reason}): ${message}`)) as Listener,
-          ],
-        ] as const)
-      : []),
+    ...(reporter === null ? [['warning', (level === 'warn' ? warned : () => undefined) as Listener] as const] : []),
+    ...(level === 'debug' ? [['checkpoint', saved as Listener] as const] : []),
   ])
   return {
     stop() {
@@ -81,8 +69,11 @@ function listen(trainer: ProgressiveTrainer, listeners: readonly (readonly [keyo
   }
 }
 
-/** As one would type it here. */
-const shownPath = (path: string): string => relative('', resolve(path))
+/** As one would type it here: relative where it lies below. */
+function shownPath(path: string): string {
+  const below = relative('', resolve(path))
+  return below.startsWith('..') ? resolve(path) : below
+}
 
 export function summaryLine(summary: TrainingSummary): SummaryLine {
   const { best, bestCheckpointPath, latestCheckpointPath } = summary
