@@ -69,24 +69,33 @@ def run(job):
     pairs = [[int(row) for row in column(folder, 'affinities', key)] for key in ('drug_index', 'protein_index')]
     values = torch.tensor([[float(value)] for value in column(folder, 'affinities', 'affinity')])
     folds = json.load(open(f'{folder}/folds.json'))['train_folds']
-    rows = torch.tensor([row for number, rows in enumerate(folds) if number != fold for row in rows])
-    drug, protein = (torch.tensor(indices)[rows] for indices in pairs)
+    training = [row for number, rows in enumerate(folds) if number != fold for row in rows]
+    loader_of = lambda rows: DataLoader(TensorDataset(*(torch.tensor(indices)[rows] for indices in pairs), values[rows]), batch_size=job['batch_size'], shuffle=False)
     torch.manual_seed(job['seed'])
     model = DeepDTA(len(job['smiles']['alphabet']) + 1, len(job['protein']['alphabet']) + 1)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=1e-7)
-    loader = DataLoader(TensorDataset(drug, protein, values[rows]), batch_size=job['batch_size'], shuffle=False)
+    loss_of = lambda d, p, y: nn.functional.mse_loss(model(drugs[d], proteins[p]), y)
+    loader, validation = loader_of(training), loader_of(folds[fold])
     losses = []
-    while len(losses) < job['steps']:
+    while True:
+        model.train()
         for d, p, y in loader:
             optimizer.zero_grad()
-            loss = nn.functional.mse_loss(model(drugs[d], proteins[p]), y)
+            loss = loss_of(d, p, y)
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
             if len(losses) == job['steps']:
-                break
-    digest = lambda t: hashlib.sha256(t.detach().contiguous().numpy().tobytes()).hexdigest()
-    return {'losses': losses, 'state': {name: digest(tensor) for name, tensor in model.state_dict().items()}}
+                return {'losses': losses, 'state': {name: digest(tensor) for name, tensor in model.state_dict().items()}}
+        # Its loader draws from the generator too, so dropout of the next epoch depends on it.
+        model.eval()
+        with torch.no_grad():
+            for d, p, y in validation:
+                loss_of(d, p, y)
+
+
+def digest(tensor):
+    return hashlib.sha256(tensor.detach().contiguous().numpy().tobytes()).hexdigest()
 
 
 print(json.dumps([run(job) for job in json.loads(sys.argv[1])]))
