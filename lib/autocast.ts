@@ -20,8 +20,9 @@ export function activeAutocast(): Autocast | null {
  * it; around {@link trace} it gives the dtypes that forward meets in a session with autocast.
  *
  * @param device a kind of device such as `cpu`; a number after it is ignored.
+ * @param dtype null: without autocast, as `enabled=False`.
  */
-export function autocast<T>(device: string, dtype: 'bfloat16', fn: () => T): T {
+export function autocast<T>(device: string, dtype: 'bfloat16' | null, fn: () => T): T {
   if (activeRecorder() !== null) {
     throw new TorchkeepError(
       'ERR_INVALID_ARGUMENT',
@@ -30,7 +31,7 @@ export function autocast<T>(device: string, dtype: 'bfloat16', fn: () => T): T {
     )
   }
   const before = active
-  active = { device, dtype }
+  active = dtype === null ? null : { device, dtype }
   try {
     const result = fn()
     refusePromise(result, 'autocast')

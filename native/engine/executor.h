@@ -38,7 +38,7 @@ class Executor {
   bool run(const std::vector<at::Tensor>& inputs, std::vector<at::Tensor>& outputs);
 
   /// Lets the first `count` inputs be float32 where the graph says `lower` and the other way round: they are results
-  /// under autocast, and graphs are recorded without it.
+  /// under autocast, whose dtypes a graph that was recorded without it does not know.
   void allowAutocast(size_t count, at::ScalarType lower);
 
   const std::string& label() const { return graph_.label; }

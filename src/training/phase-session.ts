@@ -1,5 +1,5 @@
 /** Everything that lives as long as one phase: the recorded graphs, the optimizer, the scheduler, the native session. */
-import { type lrScheduler, type Module, type optim, Session, type Tensor } from '../../lib/index.js'
+import { autocast, type lrScheduler, type Module, type optim, Session, type Tensor } from '../../lib/index.js'
 import type { Dict, ModelGraph, PhaseState } from '../checkpoint/schema.js'
 import { intervalOf, makeScheduler, type PhaseLength } from './make-scheduler.js'
 import type { PhaseConfig } from './phase-config.js'
@@ -67,7 +67,10 @@ export class PhaseSession {
     const kept = config.keepOptimizer
       ? copied(standingState(names, restored?.state ?? carried ?? new Map()))
       : new Map()
-    const graphs = recordGraphs(model, names.modulesInEval, parts.loss, parts.example, parts.batchSizes)
+    // Under autocast where the session will be: a forward that asks for a tensor's dtype writes the answer into the graph.
+    const graphs = autocast(model.parameters()[0]?.device ?? 'cpu', config.autocast, () =>
+      recordGraphs(model, names.modulesInEval, parts.loss, parts.example, parts.batchSizes),
+    )
     const session = await Session.create({
       module: model,
       ...graphs,
