@@ -27,7 +27,7 @@ export interface Column<Recipe extends ColumnRecipe = ColumnRecipe> {
   adopt(recipe: Recipe): void
   /** Sentences for the report, once fitted. */
   report(): string[]
-  /** A tensor with one row for each row of the file, small: what becomes of rows of it is {@link expand}'s. */
+  /** A tensor with one row for each row of the file, small: what becomes of rows of it is {@link expand}'s. Made once: what was read is then given up. */
   compact(): Tensor
   /** Rows of {@link compact} as an input or a target takes them. Must be called inside a scope. */
   expand(rows: Tensor, as: 'alone' | 'joined'): Tensor

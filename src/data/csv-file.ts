@@ -27,6 +27,9 @@ export interface CsvCounts {
 /** Longest row: beyond it a quote was most likely not closed, and the rest of the file would be taken for one field. */
 const maxRowSizeBytes = 64 * 2 ** 20
 
+/** Read at once: small, so that the event loop has a turn every few milliseconds. */
+const pieceSizeBytes = 32 * 2 ** 10
+
 /**
  * Reads the rows of a file. A byte order mark, CR, LF and CRLF as ends of lines, quoted fields (with delimiters, line ends and doubled quotes inside) are as in RFC 4180; spaces belong to a field.
  *
@@ -49,7 +52,7 @@ export async function readCsv(path: string, options: CsvOptions, handler: CsvHan
   try {
     // Nothing comes out of the parser: on_record has seen it.
     const end = new Writable({ objectMode: true, write: (_record, _encoding, done) => done() })
-    await pipeline(createReadStream(path), checkUtf8(path), parser, end)
+    await pipeline(createReadStream(path, { highWaterMark: pieceSizeBytes }), checkUtf8(path), parser, end)
   } catch (error) {
     throw reader.explained(error)
   }

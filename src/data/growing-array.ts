@@ -16,11 +16,6 @@ export class GrowingArray<A extends Float64Array | Int32Array | Uint8Array> {
     this.#pieceLength = Math.max(1, Math.floor(2 ** 16 / width)) * width
   }
 
-  /** Rows. */
-  get rows(): number {
-    return this.#length / this.width
-  }
-
   push(value: number): void {
     const at = this.#length % this.#pieceLength
     if (at === 0) this.#pieces.push(new this.#kind(this.#pieceLength))
@@ -29,10 +24,12 @@ export class GrowingArray<A extends Float64Array | Int32Array | Uint8Array> {
     this.#length++
   }
 
-  /** The first number of a row. */
-  at(row: number): number {
-    const index = row * this.width
-    return this.#pieces[Math.floor(index / this.#pieceLength)]?.[index % this.#pieceLength] ?? NaN
+  /** A further row, to be filled in: zeros at first. */
+  row(): A {
+    const at = this.#length % this.#pieceLength
+    if (at === 0) this.#pieces.push(new this.#kind(this.#pieceLength))
+    this.#length += this.width
+    return this.#pieces.at(-1)?.subarray(at, at + this.width) as A
   }
 
   /** All numbers in one array; the pieces are given up on the way. */

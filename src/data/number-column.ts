@@ -71,11 +71,15 @@ export class NumberColumn implements Column<NumberRecipe> {
   }
 
   compact(): Tensor {
-    const { shift, scale, fill } = this.recipe
-    const values = Float32Array.from(
-      this.#values,
-      (value) => ((Number.isNaN(value) ? (fill ?? NaN) : value) - (shift ?? 0)) / (scale ?? 1),
-    )
+    const shift = this.recipe.shift ?? 0
+    const scale = this.recipe.scale ?? 1
+    const fill = this.recipe.fill ?? NaN
+    const values = new Float32Array(this.#values.length)
+    for (let row = 0; row < values.length; row++) {
+      const value = this.#values[row] as number
+      values[row] = ((Number.isNaN(value) ? fill : value) - shift) / scale
+    }
+    this.#values = new Float64Array(0)
     return tensor(values).reshape([values.length, 1])
   }
 
@@ -100,14 +104,9 @@ export class NumberColumn implements Column<NumberRecipe> {
 /** Of the numbers in these rows, summed in order; NaN counts as `fill`, or not at all. */
 function summary(values: Float64Array, rows: RowNumbers, fill: number | null = null) {
   let [count, sum, min, max] = [0, 0, Infinity, -Infinity]
-  const each = function* (): Generator<number> {
-    for (const row of rows) {
-      const value = values[row] ?? NaN
-      if (!Number.isNaN(value)) yield value
-      else if (fill !== null) yield fill
-    }
-  }
-  for (const value of each()) {
+  for (const row of rows) {
+    const value = filled(values[row], fill)
+    if (value === null) continue
     count++
     sum += value
     if (value < min) min = value
@@ -115,6 +114,13 @@ function summary(values: Float64Array, rows: RowNumbers, fill: number | null = n
   }
   const mean = sum / count
   let squares = 0
-  for (const value of each()) squares += (value - mean) * (value - mean)
+  for (const row of rows) {
+    const value = filled(values[row], fill)
+    if (value !== null) squares += (value - mean) * (value - mean)
+  }
   return { count, mean, std: Math.sqrt(squares / count), min, max }
+}
+
+function filled(value: number | undefined, fill: number | null): number | null {
+  return value === undefined || Number.isNaN(value) ? fill : value
 }

@@ -26,14 +26,23 @@ export interface TableSource {
   sibling?: Table
 }
 
+/** Tensors of columns: those of a looked-up file are shared by the tables that refer to it. */
+type Compacts = Map<Column, Tensor>
+
 export class Table {
+  readonly #compacts: Compacts
+  readonly #rows = new Map<Int32Array, Tensor>()
+
   /** @param lookups in the order of the recipe's. */
   private constructor(
     readonly file: TableFile,
     readonly lookups: readonly Lookup[],
     /** The values of the splitting column. */
     readonly parts: CategoryColumn | null,
-  ) {}
+    compacts: Compacts,
+  ) {
+    this.#compacts = compacts
+  }
 
   static async read(source: TableSource): Promise<Table> {
     const { path, sibling, baseFolder, splitColumn } = source
@@ -51,7 +60,8 @@ export class Table {
     const file = await readTableFile(path, source, { takers, optional: source.optional })
     for (const lookup of lookups) lookup.finish()
     parts?.finish()
-    return new Table(file, lookups, parts)
+    const compacts: Compacts = sibling === undefined ? new Map<Column, Tensor>() : sibling.#compacts
+    return new Table(file, lookups, parts, compacts)
   }
 
   /** Every column by name, in the order of the files, with the rows of it that rows of this table refer to. */
@@ -75,22 +85,25 @@ export class Table {
       column.fit(there === null ? rows : rows.map((row) => there[row] ?? 0))
   }
 
-  /** The parts of inputs, each the names of its columns. A column that stands in several inputs is made once. */
+  /** The parts of inputs, each the names of its columns. A column is made into a tensor once, for all splits. */
   inputs(names: readonly (string | readonly string[])[]): Part[][] {
     const columns = this.columns()
-    const made = new Map<string, { compact: Tensor; rows: Tensor | null }>()
     return names.map((input) =>
       [input].flat().map((name): Part => {
         const { column, rows } = columns.get(name) as { column: Column; rows: Int32Array | null }
-        const own = made.get(name) ?? {
-          compact: column.compact(),
-          rows: rows === null ? null : tensor(BigInt64Array.from(rows, BigInt)),
-        }
-        made.set(name, own)
-        return { column, ...own, as: typeof input === 'string' ? 'alone' : 'joined' }
+        const compact = made(this.#compacts, column, () => column.compact())
+        const there = rows === null ? null : made(this.#rows, rows, () => tensor(BigInt64Array.from(rows, BigInt)))
+        return { column, compact, rows: there, as: typeof input === 'string' ? 'alone' : 'joined' }
       }),
     )
   }
+}
+
+/** What a map has for a key, made where it has nothing yet. */
+function made<Key, Value>(map: Map<Key, Value>, key: Key, make: () => Value): Value {
+  const value = map.get(key) ?? make()
+  map.set(key, value)
+  return value
 }
 
 /** The splitting column is read as a category of any values. */

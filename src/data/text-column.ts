@@ -30,17 +30,21 @@ export class TextColumn implements Column<TextRecipe> {
     const { missing, length, padding, pad, too_long: tooLong } = this.recipe
     if (text === '' && missing === 'refuse')
       refuseField(this.#place, line, 'a text', text, ['missing: empty or drop says what an empty field means'])
-    const letters = Array.from(text)
+    // Letters beyond U+FFFF are two UTF-16 units.
+    const letters = surrogate.test(text) ? Array.from(text) : text
     if (letters.length > length) {
       if (tooLong === 'refuse') refuseField(this.#place, line, `a text of at most ${length} letters`, text)
       this.#cut++
     }
     this.#longest = Math.max(this.#longest, letters.length)
     const kept = Math.min(letters.length, length)
-    const before = pad === 'left' ? length - kept : 0
-    for (let at = 0; at < before; at++) this.#growing.push(padding)
-    for (let at = 0; at < kept; at++) this.#growing.push(this.#index(letters[at] as string, at, text, line))
-    for (let at = before + kept; at < length; at++) this.#growing.push(padding)
+    const start = pad === 'left' ? length - kept : 0
+    const row = this.#growing.row()
+    if (padding !== 0) row.fill(padding)
+    for (let at = 0; at < kept; at++) {
+      const letter = letters[at] as string
+      row[start + at] = this.#letters.get(letter) ?? this.#unknownIndex(letter, at, text, line)
+    }
     this.#rows++
     return text !== '' || missing !== 'drop'
   }
@@ -72,7 +76,9 @@ export class TextColumn implements Column<TextRecipe> {
   }
 
   compact(): Tensor {
-    return tensor(this.#values).reshape([this.#rows, this.recipe.length])
+    const whole = tensor(this.#values).reshape([this.#rows, this.recipe.length])
+    this.#values = new Uint8Array(0)
+    return whole
   }
 
   expand(rows: Tensor): Tensor {
@@ -83,9 +89,7 @@ export class TextColumn implements Column<TextRecipe> {
     return this.recipe.length
   }
 
-  #index(letter: string, at: number, text: string, line: number): number {
-    const index = this.#letters.get(letter)
-    if (index !== undefined) return index
+  #unknownIndex(letter: string, at: number, text: string, line: number): number {
     const { unknown } = this.recipe
     if (unknown === null)
       refuseField(
@@ -99,3 +103,5 @@ export class TextColumn implements Column<TextRecipe> {
     return unknown
   }
 }
+
+const surrogate = /[\uD800-\uDFFF]/
