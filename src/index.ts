@@ -16,7 +16,15 @@ export {
   type SaveReasons,
   type SaveWarning,
 } from './training/model-checkpoint.js'
-export type { CheckpointEvent, EpochEvent, PhaseEvent, StepEvent, TrainerEvents } from './training/events.js'
+export type {
+  CheckpointEvent,
+  EpochEvent,
+  PhaseEvent,
+  StepEvent,
+  StopEvent,
+  TrainerEvents,
+  WarningEvent,
+} from './training/events.js'
 export {
   EarlyStopping,
   type CheckedAt,
@@ -32,6 +40,13 @@ export {
   metricNames,
   type Values,
 } from './training/metrics.js'
+export {
+  evaluateCheckpoint,
+  type Evaluation,
+  type EvaluationOptions,
+  predictCheckpoint,
+  type PredictionOptions,
+} from './training/evaluation.js'
 export { type Interrupt, interruptSignal } from './training/interrupt.js'
 export { ProgressReporter } from './training/progress-reporter.js'
 export type { BatchIterable, TrainingData } from './training/feed.js'

@@ -1,6 +1,7 @@
 /** Checkpoints of the older Python system (layouts L1 and L2) as the beginning or the continuation of a run, and weights out of any file. */
 import type { Module, Tensor } from '../../lib/index.js'
 import { normalizeCheckpoint, type NormalizedCheckpoint } from '../checkpoint/normalize.js'
+import { layoutOf } from '../checkpoint/layouts.js'
 import { historyOf } from '../checkpoint/migrations.js'
 import type { Dict, TrainingMetrics } from '../checkpoint/schema.js'
 import type { TrainingConfig } from '../checkpoint/training-config.js'
@@ -14,9 +15,11 @@ import type { Restored } from './resume.js'
 /** Layouts that say where their run stood. */
 const resumable: readonly (string | null)[] = ['L1', 'L2']
 
-/** Whether a file is a checkpoint of the older system. */
-export async function isOldCheckpoint(path: string): Promise<boolean> {
-  return resumable.includes(normalizeCheckpoint(await readTorchFile(path)).layout)
+/** Whether a file's value is a checkpoint of the older system. */
+export function isOldCheckpoint(value: unknown): boolean {
+  const isTraining =
+    value instanceof Map && (value.has('model_state_dict') || value.has('model_state')) && !value.has('export_type')
+  return isTraining && resumable.includes(layoutOf('training_checkpoint', value as ReadonlyMap<unknown, unknown>))
 }
 
 /**
@@ -56,6 +59,7 @@ export async function readOldCheckpoint(
     path,
     changes: [],
     notHeld,
+    note: null,
     checkpoint: {
       timestamp: numberAt(value, 'timestamp') ?? 0,
       modelStateDict: live.get('model_state_dict') as Dict,

@@ -1,7 +1,6 @@
 /** Taking up a run where a checkpoint left it. */
-import type { Tensor } from '../../lib/index.js';
+import type { Tensor } from '../../lib/index.js'
 import { getRngState, type Module, setRngState } from '../../lib/index.js'
-import { findCheckpoint } from '../checkpoint/layout.js'
 import { decodeCheckpoint, type Checkpoint, type DataPosition, type RngState } from '../checkpoint/schema.js'
 import { compareTrees, type ValueDifference } from '../checkpoint/compare-values.js'
 import { canonicalJson, configHash, decidingConfig } from '../checkpoint/config-hash.js'
@@ -9,11 +8,11 @@ import type { Plain } from '../checkpoint/fields.js'
 import { recoveryRecordOf } from '../checkpoint/recovery-record.js'
 import type { TrainingConfig } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
-import { load } from '../serialization.js'
 import { configChanges, isAccepted, isWithin } from './config-changes.js'
 import { disposeTensors } from './dispose-tensors.js'
 import type { BatchFeed } from './feed.js'
 import { monitoredValue } from './monitor.js'
+import { loadWanted } from './newest-whole.js'
 import { isOldCheckpoint, readOldCheckpoint } from './old-checkpoint.js'
 import type { PhaseNames } from './patterns.js'
 import { namedState, type NamedState } from './phase-optimizer.js'
@@ -31,6 +30,8 @@ export interface Restored {
   changes: readonly string[]
   /** What a checkpoint of the older system did not hold, for people; empty for our own. */
   notHeld: readonly string[]
+  /** For people, where another file than the wanted one was taken; else null. */
+  note: string | null
 }
 
 /** What decides whether a checkpoint may be taken up. */
@@ -52,13 +53,13 @@ export interface ResumeRules {
  * @throws TorchkeepError `ERR_CHECKPOINT_MISSING`, `ERR_CHECKPOINT_INCOMPATIBLE`, and what reading the file throws.
  */
 export async function readCheckpoint(folder: string, wanted: string, rules: ResumeRules): Promise<Restored> {
-  const path = await findCheckpoint(folder, wanted)
-  if (await isOldCheckpoint(path)) {
+  const { path, value, note } = await loadWanted(folder, wanted)
+  if (isOldCheckpoint(value)) {
+    disposeTensors(value)
     const old = await readOldCheckpoint(path, rules.parameters, rules.trainingConfig)
     checkPlace(path, old.checkpoint, rules.trainingConfig)
     return old
   }
-  const value = await load(path)
   if (!rules.acceptRecovered) refuseRecovered(path, value)
   const checkpoint = decodeCheckpoint<Tensor>(value, path)
   checkModelConfig(path, checkpoint.config, rules.modelConfig, rules.accepted)
@@ -76,7 +77,7 @@ export async function readCheckpoint(folder: string, wanted: string, rules: Resu
     )
   }
   checkPlace(path, checkpoint, rules.trainingConfig)
-  return { path, checkpoint, changes, notHeld: [] }
+  return { path, checkpoint, changes, notHeld: [], note }
 }
 
 function refuseRecovered(path: string, value: unknown): void {

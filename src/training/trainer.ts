@@ -249,6 +249,7 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
       acceptRecovered,
     })
     await run.restore(restored)
+    if (restored.note !== null) emission.warn('latest_damaged', restored.note)
     if (restored.notHeld.length > 0)
       emission.warn(
         'old_checkpoint',
