@@ -4,7 +4,7 @@ import type { RotationPolicy } from '../checkpoint/rotation.js'
 import type { TrainingMetrics } from '../checkpoint/schema.js'
 import { TorchkeepError } from '../format/errors.js'
 import { type BestRule, defaultBestCount, defaultKeepLast } from './checkpoint-options.js'
-import { improvement, type Monitor } from './monitor.js'
+import { type Monitor, monitoredValue } from './monitor.js'
 
 /** A {@link BestRule}, settled. */
 export interface SettledRule extends Monitor {
@@ -52,14 +52,13 @@ export function rotationPolicy(
   }
 }
 
-/** Whether the last epoch of a history is better than all before; NaN and infinite values never are, and a tie keeps the earlier. */
-export function isNewBest(monitor: Monitor, history: readonly TrainingMetrics[]): boolean {
-  let best = null
-  let isNew = false
-  for (const row of history) {
-    const found = improvement(monitor, best, row)
-    isNew = found !== null
-    best = found ?? best
-  }
-  return isNew
+/** Whether the last epoch of a history is among the best `count` so far, or with a count of null better than all before; NaN and infinite values never are, and a tie keeps the earlier. */
+export function isAmongBest({ name, mode, count }: SettledRule, history: readonly TrainingMetrics[]): boolean {
+  const scores = history.map((row) => monitoredValue(name, row))
+  const last = scores.pop() ?? NaN
+  if (!Number.isFinite(last)) return false
+  const atLeastAsGood = scores.filter(
+    (score) => Number.isFinite(score) && (mode === 'min' ? score <= last : score >= last),
+  )
+  return atLeastAsGood.length < (count ?? 1)
 }

@@ -7,7 +7,7 @@ export interface BestRule {
   monitor: string
   /** Whether a smaller or a larger value is better; default by the metric. */
   mode?: 'min' | 'max'
-  /** How many files of `best/` stay on this metric's account; default 3, null keeps all. */
+  /** How many epochs `best/` holds on this metric's account: an epoch that is among so many best is saved, and stays while it is; default 3. Null saves each new best and keeps all. */
   count?: number | null
 }
 
@@ -19,10 +19,10 @@ export interface ModelCheckpointOptions {
   everySteps?: number | null
   /** Saves inside epochs where the last save was so many seconds ago; default null: never. */
   everySeconds?: number | null
-  /** Saves each new best under `best/`; default true. Without it there is no `best/latest_best.pth` either. */
+  /** Saves the best epochs under `best/`; default true. Without it there is no `best/latest_best.pth` either. */
   saveBest?: boolean
   /**
-   * The metrics by which a new best is saved and kept; default the run's monitor alone. The run's monitor is always among them (with a count of 3 where it is not listed), and `best/latest_best.pth` follows it only. A file stays while
+   * The metrics whose best epochs are saved and kept; default the run's monitor alone. The run's monitor is always among them (with a count of 3 where it is not listed), and `best/latest_best.pth` follows it only. A file stays while
    * it is among the best `count` by any of them.
    */
   best?: readonly BestRule[]

@@ -32,7 +32,7 @@ import {
 } from '../checkpoint/store.js'
 import { TorchkeepError } from '../format/errors.js'
 import { save, saveNew } from '../serialization.js'
-import { guessMonitor, isNewBest, rotationPolicy, type SettledRule, settleRules } from './best-rules.js'
+import { guessMonitor, isAmongBest, rotationPolicy, type SettledRule, settleRules } from './best-rules.js'
 import { type BestRule, type ModelCheckpointOptions, modelCheckpointOptionsField } from './checkpoint-options.js'
 import { loadCheckpoint, type LoadCheckpointOptions, type LoadedCheckpoint } from './load-checkpoint.js'
 import type { Monitor } from './monitor.js'
@@ -104,8 +104,8 @@ export class ModelCheckpoint {
   /** Of the clock of `dueAfterStep`. */
   #savedSeconds: number | null = null
   #nowSeconds: number | null = null
-  /** The last epoch saved as best by a metric besides the run's own. */
-  #secondaryEpoch = 0
+  /** The last epoch saved in `best/`. */
+  #bestEpoch = 0
 
   /**
    * @param run what a trainer knows.
@@ -159,10 +159,9 @@ export class ModelCheckpoint {
     return this.#everyEpochs !== null && epoch % this.#everyEpochs === 0
   }
 
-  /** Names of the metrics in `best` (the run's monitor apart) of which the last epoch of a history is a new best: a save is due then. NaN and infinite values never are, and a tie keeps the earlier epoch. */
-  newBests(history: readonly TrainingMetrics[]): string[] {
-    const others = this.#rules.filter(({ name }) => name !== this.#primary.name)
-    return others.filter((rule) => isNewBest(rule, history)).map(({ name }) => name)
+  /** Names of the metrics by which the last epoch of a history is among the best that `best/` keeps: a save is due then. NaN and infinite values never are, and a tie keeps the earlier epoch. */
+  bestBy(history: readonly TrainingMetrics[]): string[] {
+    return this.#rules.filter((rule) => isAmongBest(rule, history)).map(({ name }) => name)
   }
 
   /**
@@ -226,11 +225,12 @@ export class ModelCheckpoint {
     const { epoch, phase, timestamp, dataPosition, trainingState } = checkpoint
     if (isBest && !checkpoint.isBest)
       throw new TorchkeepError('ERR_INVALID_ARGUMENT', 'a checkpoint without the label isBest cannot be saved as best')
-    const isNewBest = this.saveBest && (isBest || this.#isSecondaryBest(checkpoint))
+    const isAmongBest = this.saveBest && (isBest || this.#endsBestEpoch(checkpoint))
+    if (isAmongBest) this.#bestEpoch = epoch
     const step = dataPosition === null ? {} : { step: trainingState.globalStep }
     const named = [
       ...(regular ? [fresh(regularPath(folder, { epoch, phase, timestamp, ...step }))] : []),
-      ...(isNewBest ? [fresh(bestPath(folder, { epoch, phase }))] : []),
+      ...(isAmongBest ? [fresh(bestPath(folder, { epoch, phase }))] : []),
       ...(phaseBest ? [lasting(phasePath(folder, phase, 'best'))] : []),
       ...(phaseEnd && this.#phaseEnds ? [lasting(phasePath(folder, phase, 'end'))] : []),
     ]
@@ -240,14 +240,12 @@ export class ModelCheckpoint {
     return [...named, lasting(latestPath(folder))]
   }
 
-  /** Whether the epoch that just ended is a new best by one of the metrics besides the run's own; once an epoch. */
-  #isSecondaryBest({ epoch, phase, dataPosition, trainingState: { metricsHistory } }: Checkpoint): boolean {
+  /** Whether the epoch that just ended is among the best by one of the metrics; once an epoch. */
+  #endsBestEpoch({ epoch, phase, dataPosition, trainingState: { metricsHistory } }: Checkpoint): boolean {
     const last = metricsHistory.at(-1)
-    if (dataPosition !== null || last?.epoch !== epoch || last.phase !== phase || this.#secondaryEpoch === epoch)
+    if (dataPosition !== null || last?.epoch !== epoch || last.phase !== phase || this.#bestEpoch === epoch)
       return false
-    if (this.newBests(metricsHistory).length === 0) return false
-    this.#secondaryEpoch = epoch
-    return true
+    return this.bestBy(metricsHistory).length > 0
   }
 
   /** Whether a new best of the run takes the name `latest_best.pth`: not where that holds as good weights of this run, which one that was resumed from an older checkpoint has not seen. */

@@ -249,7 +249,7 @@ export class PhaseRun {
       phaseEnd: state.phaseStopReason !== null,
       validationLoss: metrics.valLoss ?? NaN,
     }
-    const isBestDue = checkpoints.saveBest && (reason.isBest || checkpoints.newBests(state.history).length > 0)
+    const isBestDue = checkpoints.saveBest && (reason.isBest || checkpoints.bestBy(state.history).length > 0)
     if (reason.regular || isBestDue || reason.phaseBest || reason.phaseEnd) await this.#save(reason)
   }
 

@@ -22,7 +22,9 @@ describe('checkpoints of a run', function () {
   const absent: string[] = []
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'torchkeep-run-'))
-    const { trainer, trainLoader, valLoader } = prepare(folder, { checkpoint: { everyEpochs: 3, everySteps: 5 } })
+    const { trainer, trainLoader, valLoader } = prepare(folder, {
+      checkpoint: { everyEpochs: 3, everySteps: 5, best: [{ monitor: 'val_loss', count: null }] },
+    })
     trainer.on('phase', (event) => events.phase.push(event))
     trainer.on('step', (event) => events.step.push(event))
     trainer.on('epoch', (event) => events.epoch.push(event))

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describeCheckpoint } from '../../src/checkpoint/describe.js'
 import { latestBestPath, latestPath, phasePath } from '../../src/checkpoint/layout.js'
-import { decodeCheckpoint } from '../../src/checkpoint/schema.js'
+import { decodeCheckpoint, type TrainingMetrics } from '../../src/checkpoint/schema.js'
 import type { TorchkeepError } from '../../src/format/errors.js'
 import { load } from '../../src/serialization.js'
 import type { TrainOptions, TrainingSummary } from '../../src/training/trainer.js'
@@ -49,12 +49,13 @@ describe('files of a run', function () {
 
   it('are the newest, the best by each metric, and the ends of the phases', async () => {
     const history = summary.metricsHistory
-    const bests = (value: (index: number) => number): number[] =>
-      history.flatMap((_row, index) =>
-        history.slice(0, index).every((_before, at) => value(index) > value(at)) ? [index + 1] : [],
-      )
-    const byLoss = bests((index) => -(history[index]?.valLoss as number)).slice(-1)
-    const byAccuracy = bests((index) => history[index]?.valMetrics['accuracy'] as number).slice(-2)
+    const best = (count: number, value: (row: TrainingMetrics) => number): number[] =>
+      [...history]
+        .sort((left, right) => value(right) - value(left)) // stable: of equal ones the earlier
+        .slice(0, count)
+        .map(({ epoch }) => epoch)
+    const byLoss = best(1, ({ valLoss }) => -(valLoss as number))
+    const byAccuracy = best(2, ({ valMetrics }) => valMetrics['accuracy'] as number)
     const kept = [...new Set([...byLoss, ...byAccuracy])]
     const label = (epoch: number): string => `epoch_${epoch}_phase_${epoch > 4 ? 2 : 1}`
     assert.deepEqual(

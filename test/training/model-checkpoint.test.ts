@@ -85,13 +85,13 @@ describe('ModelCheckpoint', function () {
     })
 
     it('without a reason are a regular one, and with only a lasting one no other', async () => {
-      const saver = await open()
+      const saver = await open({ saveBest: false, best: [] })
       const plain = await saver.write(atEnd([row({ epoch: 1 })]))
       assert.match(plain.path, /regular\/checkpoint_epoch_1_phase_1_1700000001\.pth$/)
       const end = await saver.write(atEnd([row({ epoch: 2 })]), { phaseEnd: true })
       assert.deepEqual([end.path, end.copies, end.sidecar], [phasePath(folder, 1, 'end'), [latestPath(folder)], null])
       assert.deepEqual(epochs('regular'), [1])
-      const without = await open({ phaseEnds: false, saveMetrics: false })
+      const without = await open({ phaseEnds: false, saveMetrics: false, saveBest: false, best: [] })
       assert.match((await without.write(atEnd([row({ epoch: 3 })]), { phaseEnd: true })).path, /regular/)
     })
 
@@ -194,7 +194,9 @@ describe('ModelCheckpoint', function () {
       const history = await saveEpochs(saver, losses, { ci: [0.7, 0.6, 0.65, 0.9, 0.5] })
       assert.deepEqual(epochs('best'), [1, 4, 5], '1 and 4 by val_ci, 5 by val_loss')
       assert.equal((await describeCheckpoint(latestBestPath(folder))).epoch, 5, 'which follows val_loss alone')
-      const { plan } = await saver.write(atEnd([...history, row({ epoch: 6, valLoss: 1, metrics: { ci: 0 } })]), { regular: true })
+      const { plan } = await saver.write(atEnd([...history, row({ epoch: 6, valLoss: 1, metrics: { ci: 0 } })]), {
+        regular: true,
+      })
       assert.deepEqual(
         plan.flatMap(({ path, rule, reason }) => (path.includes('best_model_epoch_1_') ? [rule, reason] : [])),
         ['keep-best', 'number 2 of 3 by val_ci (0.7); keeping 2'],
@@ -203,12 +205,24 @@ describe('ModelCheckpoint', function () {
       assert.equal(other.isBest, false, 'is_best says val_loss')
     })
 
-    it('is told by the metrics besides the run monitor too, which the trainer asks for', () => {
-      const saver = new ModelCheckpoint(folder, { best: [{ monitor: 'val_ci' }, { monitor: 'train_loss' }] })
-      const history = [row({ epoch: 1, metrics: { ci: 0.5 } }), row({ epoch: 2, metrics: { ci: 0.6 } })]
-      assert.deepEqual(saver.newBests(history), ['val_ci'])
-      assert.deepEqual(saver.newBests([...history, row({ epoch: 3, metrics: { ci: 0.6 } })]), [])
-      assert.deepEqual(saver.newBests([...history, row({ epoch: 3, metrics: { ci: NaN } })]), [])
+    it('is every epoch among so many best by any metric, or each new best, which the trainer asks for', () => {
+      const best = [
+        { monitor: 'val_ci', count: 2 },
+        { monitor: 'val_f1', mode: 'max' as const, count: null },
+      ]
+      const saver = new ModelCheckpoint(folder, { best: [{ monitor: 'val_loss', count: 1 }, ...best] })
+      const metrics = [
+        [0.5, 0.5],
+        [0.6, 0.4],
+        [0.5, 0.5],
+        [0.55, 0.3],
+        [NaN, 0.6],
+      ] as const
+      const history = metrics.map(([ci, f1], index) =>
+        row({ epoch: index + 1, valLoss: index + 1, metrics: { ci, f1 } }),
+      )
+      const found = history.map((_, index) => saver.bestBy(history.slice(0, index + 1)))
+      assert.deepEqual(found, [['val_loss', 'val_ci', 'val_f1'], ['val_ci'], [], ['val_ci'], ['val_f1']])
     })
 
     it('is not replaced by a worse one of a run that was resumed from before it', async () => {

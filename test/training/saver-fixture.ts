@@ -93,7 +93,7 @@ export function usedFolder() {
     options: ModelCheckpointOptions = {},
     files: FileOperations = nodeFiles,
   ): Promise<ModelCheckpoint> {
-    const saver = new ModelCheckpoint(folder, options, { files })
+    const saver = new ModelCheckpoint(folder, { best: [{ monitor: 'val_loss', count: 1 }], ...options }, { files })
     await saver.prepare()
     return saver
   }
