@@ -14,6 +14,7 @@ import {
   randn,
   scope,
   type Tensor,
+  tensor,
   TensorDataset,
 } from '../../lib/index.js'
 import type { TrainingConfig } from '../../src/checkpoint/training-config.js'
@@ -318,5 +319,65 @@ describe('iterables as data', function () {
         await train(`noisy-${index}`, loader, null, { resumeFrom: saved[index] as string }),
         expected,
       )
+  })
+
+  it('checks the targets of every loss before the first step', async () => {
+    const x = randn([5, 3])
+    const bad = (
+      loss: 'mse' | 'l1' | 'bce_with_logits' | 'cross_entropy',
+      target: Tensor,
+      message: RegExp,
+      classes = 1,
+    ): Promise<void> => {
+      const own = new ProgressiveTrainer(
+        new nn.Sequential(new nn.Linear(3, classes)),
+        null,
+        { loss, phases: [{ name: 'all', epochs: 1, lr: 0.1 }] },
+        { checkpointDir: join(folder, 'targets') },
+      )
+      return refused(own.train(new DataLoader(new TensorDataset(x, target), { batchSize: 2 })), 'ERR_DATA', message)
+    }
+    const column = (...values: number[]): Tensor => tensor(Float32Array.from(values)).reshape([5, 1])
+    await bad('l1', randn([5]), /values of shape \[2, 1\] like the model's output for 'l1', but are of shape \[2\]/)
+    await bad('l1', randn([5, 1]).to('float64'), /float32 like the model's output for 'l1', but are float64/)
+    await bad('mse', column(1, 2, 3, 4, NaN), /should be finite, but are NaN at position 4/)
+    await bad(
+      'bce_with_logits',
+      column(0, 1, 0.5, 1.5, 0),
+      /should be from 0 to 1 for 'bce_with_logits', but are 1.5 at position 3/,
+    )
+    await bad('bce_with_logits', column(0, 1, 0, 1, -0.1), /but are -0\.1\d* at position 4/)
+    await bad(
+      'cross_entropy',
+      tensor(BigInt64Array.of(0n, 1n, 0n, 1n, 2n)),
+      /class numbers from 0 to 1 .* but are 2 at position 4/,
+      2,
+    )
+  })
+
+  it('checks the last batch with the batch size of each phase', async () => {
+    const model = (): nn.Module =>
+      new nn.Sequential(new nn.Conv2d(3, 4, 1), new nn.BatchNorm2d(4), new nn.Flatten(), new nn.Linear(4, 1))
+    const images = new TensorDataset(randn([25, 3, 1, 1]), randn([25, 1]))
+    const loader = new DataLoader(images, { batchSize: 5 })
+    const run = (batchSize: number): ProgressiveTrainer =>
+      new ProgressiveTrainer(
+        model(),
+        null,
+        {
+          loss: 'mse',
+          phases: [
+            { name: 'a', epochs: 1, lr: 0.1 },
+            { name: 'b', epochs: 1, lr: 0.1, batchSize },
+          ],
+        },
+        { checkpointDir: join(folder, 'last-batch'), logs: false },
+      )
+    await refused(
+      run(8).train(loader),
+      'ERR_DATA',
+      /last batch of the training data has 1 sample \(25 samples, batch size 8\)/,
+    )
+    assert.equal((await run(7).train(loader)).totalSteps, 5 + 4)
   })
 })
