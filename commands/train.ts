@@ -117,8 +117,8 @@ export default class Train extends BaseCommand {
         shown.stop()
       }
     } catch (error) {
-      if (interrupt.exitCode !== null) Object.assign(error as Error, { exitCode: interrupt.exitCode })
-      throw error
+      const { asInterruption } = show
+      throw interrupt.exitCode === null ? error : asInterruption(error, interrupt.exitCode, args.config)
     } finally {
       interrupt.release()
     }

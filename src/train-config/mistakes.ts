@@ -32,9 +32,32 @@ export function refuseMistakes(source: ConfigSource, mistakes: readonly Mistake[
   })
 }
 
+/** What other programs call our keys. */
+const calledElsewhere: Readonly<Record<string, string>> = {
+  learning_rate: 'lr',
+  base_lr: 'lr',
+  max_epochs: 'epochs',
+  num_epochs: 'epochs',
+  max_steps: 'steps',
+  criterion: 'loss',
+  loss_fn: 'loss',
+  optim: 'optimizer',
+  lr_scheduler: 'scheduler',
+  dataset: 'data',
+  output_dir: 'checkpoint_dir',
+  save_dir: 'checkpoint_dir',
+  max_grad_norm: 'clip_grad_norm',
+  gradient_clip_val: 'clip_grad_norm',
+  gradient_accumulation_steps: 'accumulate_grad_batches',
+  frozen: 'freeze',
+  random_seed: 'seed',
+  random_state: 'seed',
+}
+
 /** What `typed` may have meant, as a suggestion. */
 export function meant(typed: unknown, known: readonly string[]): { suggestion?: string } {
-  const near = nearNames(String(typed), known, 2)
+  const elsewhere = calledElsewhere[String(typed)]
+  const near = elsewhere !== undefined && known.includes(elsewhere) ? [elsewhere] : nearNames(String(typed), known, 2)
   return near.length === 0 ? {} : { suggestion: `${String(typed)} -> ${near.join(' or ')}` }
 }
 

@@ -60,7 +60,7 @@ export function parseSource(file: string, text: string, changes: readonly string
       const offset = offsetOf(document, path)
       return offset === null ? file : `${file}:${lineOf(offset)}`
     },
-    lineOf: (path) => (changeAt(path) === undefined ? lineOf(offsetOf(document, path) ?? 0) : Infinity),
+    lineOf: (path) => (changeAt(path) === undefined ? lineOf(offsetOf(document, path) ?? 0) : Number.MAX_SAFE_INTEGER),
   }
 }
 

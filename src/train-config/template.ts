@@ -18,6 +18,7 @@ export function configTemplate({ schema, example }: TemplateOptions): string {
 
 seed: 0 # of the initial weights, the order of the samples, dropout and the split
 device: cpu # cpu, cuda or cuda:1
+threads: 1 # plenty for a small model; leave it out for LibTorch's own choice
 checkpoint_dir: checkpoints # for torchkeep list, best, inspect, watch...
 
 data:
@@ -48,12 +49,12 @@ clip_grad_norm: 1.0
 
 phases: # one after another, each with its own rate; freeze: [PATTERN] keeps parameters still
   - name: main
-    epochs: 30
-    lr: 3e-3
-    early_stopping: { patience: 6 } # epochs without a better val_loss; the best weights are put back
+    epochs: 200 # at most
+    lr: 1e-3
+    early_stopping: { patience: 15 } # epochs without a better val_loss; the best weights are put back
   - name: fine
     epochs: 5
-    lr: 3e-4
+    lr: 1e-4
 
 checkpoint:
   every_epochs: 1

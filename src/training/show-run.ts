@@ -1,5 +1,6 @@
 /** What `torchkeep train` says of a run while it goes on and when it is over. */
 import { relative, resolve } from 'node:path'
+import { TorchkeepError } from '../format/errors.js'
 import { lineOf } from './event-lines.js'
 import type { CheckpointEvent, TrainerEvents, WarningEvent } from './events.js'
 import { ProgressReporter } from './progress-reporter.js'
@@ -100,4 +101,11 @@ export function summaryText(summary: SummaryLine): string[] {
     ...(best === null ? [] : [`best: epoch ${best.epoch}, ${best.monitor} ${best.score.toPrecision(5)}${where}`]),
     `latest: ${summary.latest_checkpoint}`,
   ]
+}
+
+/** The error of a run that a signal ended, with what to type next and the exit code for the signal; any other error as it is. */
+export function asInterruption(error: unknown, exitCode: number, config: string): unknown {
+  if (!(error instanceof TorchkeepError) || error.code !== 'ERR_ABORTED') return error
+  const suggestions = [`torchkeep train ${config} --resume latest goes on with the same bits`]
+  return Object.assign(new TorchkeepError(error.code, error.message, { suggestions }), { exitCode })
 }

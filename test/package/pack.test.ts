@@ -95,7 +95,7 @@ describe('the package', function () {
       assert.ok(names.includes(needed), `${needed} is missing`)
     }
     const allowed =
-      /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|binding\.gyp|CMakeLists\.txt|oclif\.manifest\.json|bin\/run\.js|scripts\/build-addon\.mjs|docs\/(errors|validate)\.md|schemas\/[a-z-]+\.json|native\/.*\.(cpp|h)|dist\/(src|lib|commands)\/.*\.js|dist\/(src|lib)\/.*\.d\.ts)$/
+      /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|binding\.gyp|CMakeLists\.txt|oclif\.manifest\.json|bin\/run\.js|scripts\/build-addon\.mjs|docs\/[a-z-]+\.md|schemas\/[a-z-]+\.json|native\/.*\.(cpp|h)|dist\/(src|lib|commands)\/.*\.js|dist\/(src|lib)\/.*\.d\.ts)$/
     assert.deepEqual(
       names.filter((name) => !allowed.test(name)),
       [],
