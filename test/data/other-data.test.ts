@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Dataset} from '../../lib/index.js';
+import type { Dataset } from '../../lib/index.js'
 import { DataLoader, Subset, tensor, TensorDataset, type Tensor } from '../../lib/index.js'
 import { openData } from '../../src/data/open-data.js'
 import type { DataSpec, ModuleSpec, TensorFileSpec } from '../../src/data/spec.js'
