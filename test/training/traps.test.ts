@@ -1,6 +1,6 @@
 /** Traps of other trainers (E1-E16 of trainer-anchors.md) and faults of the older system (seed-system.md 6) that a whole run could have. Those of one class alone are tested with it. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Tensor } from '../../lib/index.js'
@@ -81,27 +81,6 @@ describe('traps', function () {
     const summary = await run.train()
     assert.deepEqual(bests, [2, 4], 'and a tie keeps the earlier')
     assert.deepEqual([summary.best?.epoch, (await read(latestBestPath(folder))).epoch], [4, 4])
-  })
-
-  it('E13: where latest.pth is damaged, the run goes on from the newest file that is whole, and says so', async () => {
-    const phases = config([{ name: 'p', epochs: 3, lr: 0.01 }])
-    const whole = await smallRun(join(folder, 'whole'), { config: phases }).train()
-    const stop = new AbortController()
-    const first = smallRun(join(folder, 'run'), { config: phases })
-    first.trainer.on('epoch', ({ epoch }) => epoch === 2 && stop.abort())
-    await assert.rejects(first.train({ signal: stop.signal }), { code: 'ERR_ABORTED' })
-    const latest = latestPath(join(folder, 'run'))
-    const bytes = readFileSync(latest)
-    writeFileSync(latest, bytes.subarray(0, bytes.length / 2))
-    const again = smallRun(join(folder, 'run'), { config: phases, seed: 2 })
-    const ids: string[] = []
-    again.trainer.on('warning', ({ id }) => ids.push(id))
-    const summary = await again.train({ resumeFrom: 'latest' })
-    assert.deepEqual(ids, ['latest_damaged'])
-    assert.match(summary.notes[0] ?? '', /latest\.pth is damaged .* goes on from .*epoch_2_phase_1/)
-    const losses = ({ metricsHistory }: typeof whole) =>
-      metricsHistory.map(({ trainLoss, valLoss }) => [trainLoss, valLoss])
-    assert.deepEqual(losses(summary), losses(whole))
   })
 
   it('E16: a mistyped monitor, metric, early stopping or scheduler is refused before the first step, with what exists', async () => {
