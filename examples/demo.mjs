@@ -1,10 +1,11 @@
-// `npm run demo`: trains on handwritten digits in two phases, is interrupted in the middle of an epoch, goes on, and shows that nothing was lost: the
+// `npm run demo`: trains on handwritten digits in two phases, is interrupted in the middle of an epoch, goes on until early stopping ends it, and shows that nothing was lost: the
 // result has the same bits as a run that was never interrupted. Then a copy of a checkpoint comes to harm, is judged and saved (rescue.mjs). Ctrl-C saves and exits with 130.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { interruptSignal, load, manualSeed, ProgressiveTrainer, ProgressReporter, Tensor } from 'torchkeep'
+import { describeRun } from './describe-run.mjs'
 import { DigitNet, digitLoaders } from './digits.mjs'
 import { rescue } from './rescue.mjs'
 
@@ -15,15 +16,31 @@ const trainingConfig = {
   monitor: 'val_accuracy',
   phases: [
     { name: 'head', epochs: 2, lr: 2e-3, freeze: ['features.*'] },
-    { name: 'everything', epochs: 4, lr: 1e-3, scheduler: { name: 'StepLR', stepSize: 2, gamma: 0.5 } },
+    {
+      name: 'everything',
+      epochs: 20,
+      lr: 3e-3,
+      scheduler: { name: 'StepLR', stepSize: 2, gamma: 0.3 },
+      // Ends the phase at the first epoch that is no better, and puts the best weights back.
+      earlyStopping: { patience: 1 },
+    },
   ],
+}
+/** The two best checkpoints by either measure, and the last two; whatever else there was is deleted once the next one is safe. */
+const checkpoint = {
+  best: [
+    { monitor: 'val_accuracy', count: 2 },
+    { monitor: 'val_loss', count: 2 },
+  ],
+  keepLast: 2,
 }
 
 /** A run from the same seed every time. */
 function prepareRun(checkpointDir) {
   manualSeed(7)
   const model = new DigitNet(modelConfig)
-  return { ...digitLoaders(), trainer: new ProgressiveTrainer(model, modelConfig, trainingConfig, { checkpointDir }) }
+  const options = { checkpointDir, checkpoint, logs: { tensorboard: true } }
+  return { ...digitLoaders(), trainer: new ProgressiveTrainer(model, modelConfig, trainingConfig, options) }
 }
 
 /** How late timers of this thread fire while the training thread works. */
@@ -91,6 +108,7 @@ async function demo(signal) {
     `\nsame bits: all ${count} tensors (weights, optimizer, random state) of the resumed run equal the uninterrupted run's`,
   )
   console.log(`best epoch ${summary.best.epoch}: accuracy ${summary.best.score}`)
+  await describeRun('checkpoints')
   console.log(`event loop delay while training: p99 ${(eventLoopDelay.percentile(99) / 1e6).toFixed(1)} ms`)
 
   console.log(

@@ -67,3 +67,24 @@ describe("the demo's chapter on harmed checkpoints", () => {
     })
   })
 })
+
+describe("the demo's look at the folder of a run", () => {
+  it('counts the events of the last run and names the checkpoints that are kept', async () => {
+    await withFolder(async (folder) => {
+      const events = ['run', 'epoch', 'stop', 'run', 'phase', 'step', 'epoch', 'resume', 'epoch', 'stop']
+      const lines = events.map((event) => JSON.stringify({ event, of: 'run', reason: 'finished' }))
+      await writeFile(join(folder, 'events.jsonl'), `${lines.join('\n')}\n`)
+      for (const part of ['regular', 'best', 'phases']) {
+        await mkdir(join(folder, part))
+        await writeFile(join(folder, part, `${part}.pth`), '')
+      }
+      const { describeRun } = (await import(new URL('../../../examples/describe-run.mjs', import.meta.url).href)) as {
+        describeRun: (folder: string) => Promise<Record<string, number>>
+      }
+      const { result, text } = await printed(() => describeRun(folder))
+      assert.deepEqual(result, { run: 1, phase: 1, step: 1, epoch: 2, resume: 1, stop: 1 })
+      assert.match(text, /^the run is finished; it logged 1 run, 1 phase, 1 step, 2 epoch, 1 resume, 1 stop/)
+      assert.match(text, /checkpoints kept: regular\.pth, best\.pth, phases\.pth$/)
+    })
+  })
+})
