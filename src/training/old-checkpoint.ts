@@ -59,7 +59,7 @@ export async function readOldCheckpoint(
     path,
     changes: [],
     notHeld,
-    note: null,
+    passedOver: [],
     checkpoint: {
       timestamp: numberAt(value, 'timestamp') ?? 0,
       modelStateDict: live.get('model_state_dict') as Dict,

@@ -11,8 +11,8 @@ import { TorchkeepError } from '../format/errors.js'
 import { configChanges, isAccepted, isWithin } from './config-changes.js'
 import { disposeTensors } from './dispose-tensors.js'
 import type { BatchFeed } from './feed.js'
+import { loadWanted } from './load-wanted.js'
 import { monitoredValue } from './monitor.js'
-import { loadWanted } from './newest-whole.js'
 import { isOldCheckpoint, readOldCheckpoint } from './old-checkpoint.js'
 import type { PhaseNames } from './patterns.js'
 import { namedState, type NamedState } from './phase-optimizer.js'
@@ -30,8 +30,8 @@ export interface Restored {
   changes: readonly string[]
   /** What a checkpoint of the older system did not hold, for people; empty for our own. */
   notHeld: readonly string[]
-  /** For people, where another file than the wanted one was taken; else null. */
-  note: string | null
+  /** For people: what is newer but missing or broken, where `latest` therefore means another file than `latest.pth`; else empty. */
+  passedOver: readonly string[]
 }
 
 /** What decides whether a checkpoint may be taken up. */
@@ -53,12 +53,12 @@ export interface ResumeRules {
  * @throws TorchkeepError `ERR_CHECKPOINT_MISSING`, `ERR_CHECKPOINT_INCOMPATIBLE`, and what reading the file throws.
  */
 export async function readCheckpoint(folder: string, wanted: string, rules: ResumeRules): Promise<Restored> {
-  const { path, value, note } = await loadWanted(folder, wanted)
+  const { path, value, passedOver } = await loadWanted(folder, wanted)
   if (isOldCheckpoint(value)) {
     disposeTensors(value)
     const old = await readOldCheckpoint(path, rules.parameters, rules.trainingConfig)
     checkPlace(path, old.checkpoint, rules.trainingConfig)
-    return old
+    return { ...old, passedOver }
   }
   if (!rules.acceptRecovered) refuseRecovered(path, value)
   const checkpoint = decodeCheckpoint<Tensor>(value, path)
@@ -77,7 +77,7 @@ export async function readCheckpoint(folder: string, wanted: string, rules: Resu
     )
   }
   checkPlace(path, checkpoint, rules.trainingConfig)
-  return { path, checkpoint, changes, notHeld: [], note }
+  return { path, checkpoint, changes, notHeld: [], passedOver }
 }
 
 function refuseRecovered(path: string, value: unknown): void {

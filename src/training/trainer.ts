@@ -19,7 +19,7 @@ import { type PhaseConfig, settlePhase } from './phase-config.js'
 import { checkKeptOptimizers, makeOptimizer } from './phase-optimizer.js'
 import { lossFunction } from './phase-session.js'
 import type { LossFunction } from './recording.js'
-import { readCheckpoint } from './resume.js'
+import { readCheckpoint, type Restored } from './resume.js'
 import { type LogOptions, RunLogs } from './run-logs.js'
 import { checkSaves, planRun, type RunPlan } from './run-plan.js'
 import { TrainingRun } from './training-run.js'
@@ -40,7 +40,10 @@ export interface TrainerOptions {
 }
 
 export interface TrainOptions {
-  /** `latest`, `best` or a path: goes on from that checkpoint, also from one of the older Python system (then with a warning that says what it did not hold). Without it the run starts anew. */
+  /**
+   * `latest`, `best` or a path: goes on from that checkpoint, also from one of the older Python system (then with a warning that says what it did not hold). Without it the run starts anew. Where `latest.pth` is missing or
+   * damaged, `latest` is the newest other checkpoint of the folder that is whole, and warnings say what was passed over.
+   */
   resumeFrom?: 'latest' | 'best' | (string & {})
   /** A file whose weights the run begins with, at epoch 0: a checkpoint of any layout, a state dict, an export, safetensors. Nothing else of it is taken. */
   initFrom?: string
@@ -248,8 +251,8 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
       accepted: accept,
       acceptRecovered,
     })
+    warnOfPassedOver(restored, emission)
     await run.restore(restored)
-    if (restored.note !== null) emission.warn('latest_damaged', restored.note)
     if (restored.notHeld.length > 0)
       emission.warn(
         'old_checkpoint',
@@ -294,6 +297,17 @@ function chosenLoss({ loss }: TrainingConfig, options: TrainerOptions): LossFunc
     loss === 'custom'
       ? "trainingConfig.loss is 'custom', but the trainer's loss option is missing"
       : `the trainer's loss option needs trainingConfig.loss 'custom', but it is '${loss}'`,
+  )
+}
+
+/** Says what is newer than the checkpoint that a run goes on from but missing or broken. */
+function warnOfPassedOver({ path, checkpoint, passedOver }: Restored, emission: Emission): void {
+  for (const reason of passedOver) emission.warn('fallback', `passed over: ${reason}`)
+  if (passedOver.length === 0) return
+  const { epoch, phase, trainingState } = checkpoint
+  emission.warn(
+    'fallback',
+    `the run goes on from ${path} (epoch ${epoch}, phase ${phase}, step ${trainingState.globalStep}), the newest checkpoint that is whole`,
   )
 }
 
