@@ -48,6 +48,7 @@ export {
   type PredictionOptions,
 } from './training/evaluation.js'
 export { type Interrupt, interruptSignal } from './training/interrupt.js'
+export type { LogOptions } from './training/run-logs.js'
 export { ProgressReporter } from './training/progress-reporter.js'
 export type { BatchIterable, TrainingData } from './training/feed.js'
 export type { LossFunction } from './training/recording.js'

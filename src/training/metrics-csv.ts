@@ -1,8 +1,8 @@
 /** Writes `metrics.csv`: one row an epoch, as RFC 4180 has it. */
-import { rename, stat, writeFile } from 'node:fs/promises'
+import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Best, TrainingMetrics } from '../checkpoint/schema.js'
-import { publish } from '../checkpoint/store.js'
+import { exists, nodeFiles, publish, takeName } from '../checkpoint/store.js'
 import { csvText } from '../format/csv.js'
 import { epochFields } from './event-lines.js'
 import type { EpochEvent, TrainerEvents } from './events.js'
@@ -51,13 +51,13 @@ export class MetricsCsv implements RunLog {
   }
 }
 
-/** Names the file after the time of its last row, so that no run's figures are lost. */
+/** Gives the file a second name, after the time of its last row, so that no run's figures are lost. One without rows has none to lose. */
 async function setAside(path: string, folder: string): Promise<void> {
-  const facts = await stat(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return null
-    throw error
-  })
-  if (facts !== null) await rename(path, join(folder, `metrics_${Math.floor(facts.mtimeMs / 1000)}.csv`))
+  if (!(await exists(path)) || (await readFile(path, 'utf8')).trimEnd().split('\n').length === 1) return
+  const { mtimeMs } = await stat(path)
+  const stem = join(folder, `metrics_${Math.floor(mtimeMs / 1000)}`)
+  for (let count = 1; ; count++)
+    if (await takeName(path, `${stem}${count === 1 ? '' : `-${count}`}.csv`, nodeFiles)) return
 }
 
 /** The columns of the whole run: what it computes, and what the epochs that it goes on from have. */

@@ -1,6 +1,6 @@
 /** events.jsonl and metrics.csv: what is in them, after crashes, resumptions and on a disk that is full. */
 import assert from 'node:assert/strict'
-import { appendFileSync, readdirSync, readFileSync, symlinkSync, mkdirSync, writeFileSync } from 'node:fs'
+import { appendFileSync, readdirSync, readFileSync, symlinkSync, mkdirSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'csv-parse/sync'
 import type { RunEvent } from '../../src/checkpoint/index.js'
@@ -151,12 +151,20 @@ describe('logs of a run', () => {
     withFolder(async (folder) => {
       await writeRun(folder)
       const whole = readFileSync(join(folder, 'metrics.csv'), 'utf8')
-      const logs = await RunLogs.open(folder, true, loggedRun, noWarning)
-      await logs.close()
+      const begin = async (): Promise<void> => (await RunLogs.open(folder, true, loggedRun, noWarning)).close()
+      const kept = (): string[] => readdirSync(folder).filter((name) => /^metrics_\d+(-2)?\.csv$/.test(name))
+      await begin()
       assert.equal(rowsOf(folder).length, 0)
-      const kept = readdirSync(folder).filter((name) => /^metrics_\d+\.csv$/.test(name))
-      assert.equal(kept.length, 1)
-      assert.equal(readFileSync(join(folder, kept[0] as string), 'utf8'), whole)
+      await begin() // What has no rows is not worth keeping.
+      assert.equal(kept().length, 1)
+      writeFileSync(join(folder, 'metrics.csv'), whole)
+      utimesSync(join(folder, 'metrics.csv'), 1_760_000_000, 1_760_000_000)
+      await begin()
+      writeFileSync(join(folder, 'metrics.csv'), whole)
+      utimesSync(join(folder, 'metrics.csv'), 1_760_000_000, 1_760_000_000)
+      await begin()
+      assert.deepEqual(kept().slice(0, 2), ['metrics_1760000000-2.csv', 'metrics_1760000000.csv'])
+      for (const name of kept()) assert.equal(readFileSync(join(folder, name), 'utf8'), whole)
     }))
 
   it('keeps the logs that are asked for', async () => {
