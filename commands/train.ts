@@ -35,7 +35,7 @@ export default class Train extends BaseCommand {
       multipleNonGreedy: true,
     }),
     resume: Flags.string({
-      summary: 'Go on from a checkpoint: latest, best or a path.',
+      summary: 'Go on from a checkpoint: latest (the newest that is whole), best or a path.',
       helpValue: 'latest|best|PATH',
     }),
     accept: Flags.string({
@@ -97,7 +97,10 @@ export default class Train extends BaseCommand {
     const interrupt = interruptSignal()
     try {
       const run = await prepareRun(config, {
-        ...(flags.resume !== undefined && { resume: await this.resolvePath(flags.resume, checkpointDir) }),
+        ...(flags.resume !== undefined && {
+          // What latest means where latest.pth is broken the run itself finds out.
+          resume: flags.resume === 'latest' ? 'latest' : await this.resolvePath(flags.resume, checkpointDir),
+        }),
         ...(flags.accept !== undefined && { accept: flags.accept }),
         acceptRecovered: flags['accept-recovered'],
         checkpointDir,

@@ -3,6 +3,7 @@ import { devices, manualSeed } from '../../lib/index.js'
 import { differences, type Plain } from '../checkpoint/fields.js'
 import type { TrainingConfig } from '../checkpoint/training-config.js'
 import { findCheckpoint } from '../checkpoint/layout.js'
+import { findNewestWhole } from '../checkpoint/newest-whole.js'
 import { openData, type OpenedData } from '../data/open-data.js'
 import { TorchkeepError } from '../format/errors.js'
 import { nearNames } from '../format/near-names.js'
@@ -16,7 +17,7 @@ import { modelDifferences, readRecorded, recordedConfig, refuseDifferences, runD
 
 /** What the command line says besides the configuration. */
 export interface RunOptions {
-  /** `latest`, `best` or a path: goes on from that checkpoint. */
+  /** `latest`, `best` or a path: goes on from that checkpoint. Where `latest.pth` is missing or broken, `latest` is the newest other one that is whole. */
   resume?: string
   /** Paths of the configuration that may differ from the checkpoint's. */
   accept?: readonly string[]
@@ -45,7 +46,7 @@ export async function prepareRun(config: TrainConfig, options: RunOptions): Prom
   const { settings, trainingConfig } = config
   const device = checkDevice(options.device ?? settings.device ?? 'cpu')
   const { seed = 0 } = settings
-  const resumeFrom = options.resume === undefined ? null : await findCheckpoint(options.checkpointDir, options.resume)
+  const resumeFrom = options.resume === undefined ? null : await resumePath(options.checkpointDir, options.resume)
   const before = resumeFrom === null ? null : await readRecorded(resumeFrom)
   const { accept = [] } = options
   if (before !== null) refuseDifferences(resumeFrom as string, runDifferences(before, config, accept))
@@ -78,9 +79,15 @@ export async function prepareRun(config: TrainConfig, options: RunOptions): Prom
         signal,
         acceptRecovered: options.acceptRecovered ?? false,
         accept: [...accept, ...(before === null ? [] : everythingThatDiffers(before.trainingConfig, trainingConfig))],
-        ...(resumeFrom === null ? {} : { resumeFrom }),
+        // The trainer comes to the same file for `latest`, and tells what it passed over.
+        ...(resumeFrom === null ? {} : { resumeFrom: options.resume === 'latest' ? 'latest' : resumeFrom }),
       }),
   }
+}
+
+/** The file that a run goes on from. What it says of data and model is needed before the trainer reads it, so for `latest` all of it is checked here. */
+async function resumePath(checkpointDir: string, wanted: string): Promise<string> {
+  return wanted === 'latest' ? (await findNewestWhole(checkpointDir)).path : findCheckpoint(checkpointDir, wanted)
 }
 
 function checkDevice(device: string): string {

@@ -7,8 +7,27 @@ import { latestBestPath, latestPath } from '../../src/checkpoint/layout.js'
 import type { TrainingConfig } from '../../src/checkpoint/training-config.js'
 import type { TorchkeepError } from '../../src/format/errors.js'
 import { readTorchFile } from '../../src/format/read.js'
+import { readTrainConfig } from '../../src/train-config/read-config.js'
+import { prepareRun } from '../../src/train-config/train.js'
 import { assertSameBits } from './fixture.js'
 import { smallRun } from './small-run.js'
+
+/** A configuration of `torchkeep train`. */
+const ofCommand = {
+  threads: 1,
+  logs: false,
+  model: { name: 'mlp', hidden: [4] },
+  data: {
+    format: 'csv',
+    file: 'table.csv',
+    columns: { a: { role: 'number' }, y: { role: 'number' } },
+    target: 'y',
+    split: { by: 'fraction', val: 0.25 },
+    batch_size: 4,
+  },
+  loss: 'mse',
+  phases: [{ name: 'one', epochs: 3, lr: 0.01 }],
+}
 
 describe('resume from latest where it is broken', function () {
   this.timeout(60_000)
@@ -89,7 +108,7 @@ describe('resume from latest where it is broken', function () {
       await harm()
       const [passedOver = '', taken = '', ...more] = await resumed()
       assert.ok(passedOver.startsWith('fallback: passed over: ') && passedOver.includes(latest), passedOver)
-      assert.match(taken, /goes on from .*regular.*_epoch_3_phase_1_\d+\.pth \(epoch 3, phase 1, step 12\), the newest/)
+      assert.match(taken, /goes on from .*\.pth \(epoch 3, phase 1, step 12\), the newest/)
       assert.deepEqual(more, [])
       rmSync(folder, { recursive: true })
       cpSync(interrupted, folder, { recursive: true })
@@ -100,7 +119,7 @@ describe('resume from latest where it is broken', function () {
     cut(latestPath(folder))
     for (const path of [...filesOf('best'), ...filesOf('phases'), regular(3)]) await flip(path)
     const warnings = await resumed()
-    assert.match(warnings.at(-1) ?? '', /goes on from .*_epoch_2_phase_1/)
+    assert.match(warnings.at(-1) ?? '', /goes on from .*\(epoch 2, phase 1, step 8\)/)
     assert.ok(
       warnings.some((text) => text.includes(regular(3)) && /CRC-32|damaged/.test(text)),
       warnings.join('\n'),
@@ -138,5 +157,39 @@ describe('resume from latest where it is broken', function () {
       message: /no checkpoint 'latest': looked for .*latest\.pth$/,
     })
     cpSync(interrupted, folder, { recursive: true })
+  })
+
+  it('E13: so does torchkeep train --resume latest, with what the file taken says of the data', async () => {
+    const file = (...names: string[]): string => join(root, ...names)
+    const table = Array.from({ length: 20 }, (_, row) => `${row % 5},${(row * 3) % 4}`)
+    writeFileSync(file('table.csv'), ['a,y', ...table, ''].join('\n'))
+    writeFileSync(file('train.yaml'), JSON.stringify(ofCommand))
+    const train = async (name: string, abortAt: number, resume?: string): Promise<readonly string[]> => {
+      const read = await readTrainConfig(file('train.yaml'), [])
+      const run = await prepareRun(read, { checkpointDir: file(name), ...(resume !== undefined && { resume }) })
+      const stop = new AbortController()
+      run.trainer.on('epoch', ({ epoch }) => epoch === abortAt && stop.abort())
+      run.trainer.on('warning', () => undefined)
+      const result = run.train(stop.signal)
+      if (abortAt === 0) return (await result).notes
+      await assert.rejects(result, { code: 'ERR_ABORTED' })
+      return []
+    }
+    await train('through', 0)
+    await train('stopped', 2)
+    await flip(latestPath(file('stopped')))
+    const notes = await train('stopped', 0, 'latest')
+    assert.match(
+      notes.join('\n'),
+      /^passed over: .*latest\.pth.*\nthe run goes on from .*\(epoch 2, phase 1, step 8\).*$/,
+    )
+    await assertSameBits(latestPath(file('stopped')), latestPath(file('through')))
+    rmSync(latestPath(file('stopped')))
+    for (const place of ['regular', 'best', 'phases'])
+      for (const name of readdirSync(file('stopped', place))) cut(file('stopped', place, name))
+    await assert.rejects(train('stopped', 0, 'latest'), {
+      code: 'ERR_CHECKPOINT_MISSING',
+      message: /no checkpoint in .*stopped is whole; tried /,
+    })
   })
 })
