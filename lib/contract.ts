@@ -229,7 +229,7 @@ export type RunOptions = BatchSource & {
    * `accumulate`. Default 0: gradients that are there are dropped.
    */
   accumulated?: number
-  /** `torch.nn.utils.clip_grad_norm_` with the 2-norm over the parameters of all groups in order, then `clip_grad_value_`, before each step; null (the default): none. */
+  /** `torch.nn.utils.clip_grad_norm_` with the 2-norm over the parameters of all groups, in the order of `parameters`, then `clip_grad_value_`, before each step; null (the default): none. */
   clipGradNorm?: number | null
   clipGradValue?: number | null
   /** What to do with a loss or gradients that are NaN or infinite: end the run (the default) or pass over the batch, or the step whose gradients they are. */

@@ -12,7 +12,7 @@
 
 namespace torchkeep::engine {
 
-/// In the order of the optimizer's groups. Parameters without a gradient are passed over, as in Python.
+/// In the order in which it was given them. Parameters without a gradient are passed over, as in Python.
 class Gradients {
  public:
   explicit Gradients(std::vector<TrainedParameter> parameters);

@@ -233,7 +233,7 @@ def parameter_groups(model, run):
 def train(initial, function, run, x, y, order, batch_size):
     model = copy.deepcopy(initial).train()
     optimizer = getattr(torch.optim, run['optimizer'])(parameter_groups(model, run), **run['options'])
-    parameters = [p for group in optimizer.param_groups for p in group['params']]
+    parameters = list(model.parameters())
     names = {id(p): name for name, p in model.named_parameters()}
     autocast = lambda: torch.autocast('cpu', dtype=torch.bfloat16) if run.get('autocast') else contextlib.nullcontext()
     if 'dataScale' in run: x, y = x * run['dataScale'], y * run['dataScale']
