@@ -31,6 +31,11 @@ export function constantsOf(graph: ExportedGraph): ReadonlyMap<string, Tensor> {
   return constantsOfGraphs.get(graph) ?? new Map()
 }
 
+/** Gives a graph that was read from JSON its constants, for {@link constantsOf}. */
+export function setConstants(graph: ExportedGraph, constants: ReadonlyMap<string, Tensor>): void {
+  constantsOfGraphs.set(graph, constants)
+}
+
 export interface TraceOptions {
   /**
    * Further batch sizes that the graph will meet, such as that of a last batch that is not full. The recording is made for each of them too and must be
@@ -97,7 +102,7 @@ function traceForBatches(
         const batch = inputs.find(isBatch)?.size(0) ?? 0
         return toGraph(module, once, new SymbolicSizes(batch), twice.recorder.infos)
       })
-      constantsOfGraphs.set(graph, constants)
+      setConstants(graph, constants)
       return graph
     }),
   )

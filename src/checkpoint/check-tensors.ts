@@ -94,7 +94,8 @@ function isOptimizerState(object: unknown): boolean {
 function stateDicts(value: ReadonlyMap<unknown, unknown>): { name: string; stateDict: ReadonlyMap<string, unknown> }[] {
   const found: { name: string; stateDict: ReadonlyMap<string, unknown> }[] = []
   walk(value, (object, path) => {
-    if (isOptimizerState(object) || path[0] === 'optimizer_state_dict') return false
+    // Constants of a recorded graph may hold anything: a mask of -inf is usual there.
+    if (isOptimizerState(object) || path[0] === 'optimizer_state_dict' || path[0] === 'model_graph') return false
     if (path.length === 0) return true
     if (path.length > 3 || !(object instanceof Map)) return false
     const name = path.join('.')

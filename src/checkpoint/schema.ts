@@ -85,6 +85,14 @@ export interface PhaseState {
 export interface ModelGraph {
   train: string
   eval: string
+  /** What the graphs need besides the state dict; absent where that is nothing, and in files of Torchkeep 0.1. */
+  constants?: GraphConstants
+}
+
+/** Tensors of each graph by the names of its signature, as in `constants` of Python's `ExportedProgram`: those made while recording, and non-persistent buffers. */
+export interface GraphConstants {
+  train: Dict
+  eval: Dict
 }
 
 /** What the file says about itself, besides its labels (version, timestamp, epoch, phase, loss), which are kept once. `CheckpointMetadata` shows both. */
@@ -194,7 +202,16 @@ const checkpointField = record<Checkpoint>({
       keptOptimizerState: ['kept_optimizer_state', dict, 'optional'],
     }),
   ],
-  modelGraph: ['model_graph', nullable(record<ModelGraph>({ train: ['train', text], eval: ['eval', text] }))],
+  modelGraph: [
+    'model_graph',
+    nullable(
+      record<ModelGraph>({
+        train: ['train', text],
+        eval: ['eval', text],
+        constants: ['constants', record<GraphConstants>({ train: ['train', dict], eval: ['eval', dict] }), 'optional'],
+      }),
+    ),
+  ],
   metadata: [
     'metadata',
     record<Metadata>({

@@ -1,6 +1,7 @@
 /** The model of a checkpoint, ready to be evaluated without the code that made it: the recorded evaluation graph with the weights of the file. */
 import {
   autocast,
+  constantsOf,
   type DType,
   type ExportedGraph,
   isFloatingPoint,
@@ -12,11 +13,14 @@ import {
   traceFunction,
   zeros,
 } from '../../lib/index.js'
+import { setConstants } from '../../lib/nn/trace.js'
 import { type Checkpoint, decodeCheckpoint } from '../checkpoint/schema.js'
 import type { Phase } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
 import { load } from '../serialization.js'
 import { settlePhase } from './phase-config.js'
+import { disposeTensors } from './dispose-tensors.js'
+import { evalConstant } from './model-graph.js'
 import type { LossFunction } from './recording.js'
 
 /** One tensor of a recorded graph. */
@@ -54,10 +58,20 @@ export class CheckpointModel {
    */
   static async load(path: string, options: CheckpointModelOptions = {}): Promise<CheckpointModel> {
     const checkpoint = decodeCheckpoint<Tensor>(await load(path), path)
-    const graph = graphOf(path, checkpoint)
-    const module = new GraphState(stateOf(path, checkpoint, graph))
-    if (options.device !== undefined) module.to(options.device)
-    return new CheckpointModel(path, checkpoint, graph, module, options)
+    let used = new Set<Tensor>()
+    try {
+      const graph = graphOf(path, checkpoint)
+      const state = stateOf(path, checkpoint, graph)
+      const module = new GraphState(new Map([...state].filter(([, { kind }]) => kind !== 'constant')))
+      if (options.device !== undefined) module.to(options.device)
+      const constants = constantsIn(state, options.device)
+      setConstants(graph, constants)
+      used = new Set([...module.parameters(), ...module.buffers(), ...constants.values()])
+      return new CheckpointModel(path, checkpoint, graph, module, options)
+    } finally {
+      // The state of the optimizer and what else an evaluation does without.
+      disposeTensors(checkpoint, (tensor) => !used.has(tensor))
+    }
   }
 
   /** What goes in, with the batch size of the recording. */
@@ -129,7 +143,8 @@ export class CheckpointModel {
 
   /** Frees the tensors. */
   dispose(): void {
-    for (const tensor of [...this.module.parameters(), ...this.module.buffers()]) tensor.dispose()
+    const { module, graph } = this
+    for (const tensor of [...module.parameters(), ...module.buffers(), ...constantsOf(graph).values()]) tensor.dispose()
   }
 }
 
@@ -162,8 +177,8 @@ function graphOf(path: string, { modelGraph }: Checkpoint<Tensor>): ExportedGrap
   return JSON.parse(modelGraph.eval) as ExportedGraph
 }
 
-/** What the graph needs of the file: parameters and buffers by name. */
-function stateOf(path: string, { modelStateDict }: Checkpoint<Tensor>, graph: ExportedGraph): Map<string, State> {
+/** What the graph needs of the file: parameters, buffers and constants by name. */
+function stateOf(path: string, checkpoint: Checkpoint<Tensor>, graph: ExportedGraph): Map<string, State> {
   const state = new Map<string, State>()
   for (const spec of graph.signature.input_specs) {
     if ('user_input' in spec) continue
@@ -173,21 +188,31 @@ function stateOf(path: string, { modelStateDict }: Checkpoint<Tensor>, graph: Ex
         : 'buffer' in spec
           ? (['buffer', spec.buffer.buffer_name] as const)
           : (['constant', spec.tensor_constant.tensor_constant_name] as const)
-    const tensor = kind === 'constant' ? undefined : (modelStateDict.get(name) as Tensor | undefined)
+    const inStateDict = kind === 'constant' ? undefined : (checkpoint.modelStateDict.get(name) as Tensor | undefined)
+    const tensor = inStateDict ?? evalConstant(path, checkpoint, name)
     if (tensor === undefined)
       throw new TorchkeepError(
         'ERR_CHECKPOINT_UNSUPPORTED',
-        `${path}: the recorded model needs the ${kind} '${name}', which is no part of a state dict; it cannot be run from the file alone`,
-        { suggestions: ['keep such tensors as persistent buffers of the module (registerBuffer)'] },
+        `${path}: the recorded model needs the ${kind} '${name}', which the file does not hold; it cannot be run from the file alone`,
+        {
+          suggestions: [
+            'files of Torchkeep 0.1 hold what is in the state dict only: train on from it to make a new one',
+          ],
+        },
       )
-    state.set(name, { kind: kind as State['kind'], tensor })
+    state.set(name, { kind, tensor })
   }
   return state
 }
 
 interface State {
-  kind: 'parameter' | 'buffer'
+  kind: 'parameter' | 'buffer' | 'constant'
   tensor: Tensor
+}
+
+function constantsIn(state: ReadonlyMap<string, State>, device: string | undefined): Map<string, Tensor> {
+  const constants = [...state].filter(([, { kind }]) => kind === 'constant')
+  return new Map(constants.map(([name, { tensor }]) => [name, device === undefined ? tensor : tensor.to(device)]))
 }
 
 /** A tree of modules with the parameters and buffers of a file, for a session that runs a recorded graph over them. */

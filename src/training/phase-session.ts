@@ -5,6 +5,7 @@ import { intervalOf, makeScheduler, type PhaseLength } from './make-scheduler.js
 import type { PhaseConfig } from './phase-config.js'
 import { disposeState, makeOptimizer, type NamedState, standingState, takeOverState } from './phase-optimizer.js'
 import type { PhaseNames } from './patterns.js'
+import { modelGraph } from './model-graph.js'
 import { type BatchSizes, type LossFunction, recordGraphs } from './recording.js'
 
 /** What a phase goes on with after a resume. */
@@ -79,8 +80,7 @@ export class PhaseSession {
       autocast: config.autocast,
     })
     if (restored !== null && restored.gradients.size > 0) session.setGradients(restored.gradients)
-    const graph = { train: JSON.stringify(graphs.trainGraph), eval: JSON.stringify(graphs.evalGraph) }
-    return new PhaseSession(config, names, optimizer, scheduler, session, graph, kept)
+    return new PhaseSession(config, names, optimizer, scheduler, session, modelGraph(model, graphs), kept)
   }
 
   /** For the checkpoint. */

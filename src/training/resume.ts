@@ -293,8 +293,10 @@ const groupsText = (groups: PhaseNames['groups']): string => groups.map((group) 
 /** Disposes the tensors of a checkpoint that has been taken up. */
 export function release({ checkpoint }: Restored): void {
   const { modelStateDict, optimizerStateDict, rngState, dataPosition, phaseState, accumulatedGrads } = checkpoint
+  const { modelGraph } = checkpoint
   for (const value of [modelStateDict, optimizerStateDict, rngState, dataPosition, phaseState, accumulatedGrads])
     disposeTensors(value)
+  disposeTensors(modelGraph)
 }
 
 /** Begins an epoch: remembers the random state and draws the order of the samples, as making the iterator of a `DataLoader` does in Python. */

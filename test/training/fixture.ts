@@ -86,13 +86,15 @@ const times = new Set([
 /** A checkpoint's content as text: tensors as dtype, shape and bytes; without times. Equal texts mean equal bits. */
 export async function fingerprint(path: string): Promise<Map<string, string>> {
   const lines = new Map<string, string>()
+  // One may be in several places.
+  const tensors = new Set<Tensor>()
   const visit = (value: unknown, at: string): void => {
     if (value instanceof Tensor) {
       lines.set(
         at,
         `${value.dtype} ${String(value.shape)} ${Buffer.from(value.data().buffer as ArrayBuffer).toString('hex')}`,
       )
-      value.dispose()
+      tensors.add(value)
     } else if (value instanceof Map) {
       for (const [key, item] of value) if (!times.has(String(key))) visit(item, `${at}.${String(key)}`)
     } else if (Array.isArray(value)) {
@@ -107,6 +109,7 @@ export async function fingerprint(path: string): Promise<Map<string, string>> {
     }
   }
   visit(await load(path), '')
+  for (const tensor of tensors) tensor.dispose()
   assert.ok(lines.size > 50, `${path} holds only ${lines.size} values`)
   return lines
 }

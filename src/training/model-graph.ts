@@ -1,0 +1,51 @@
+/** The recorded graphs as a checkpoint holds them, with all that they need besides its state dict. */
+import { constantsOf, type ExportedGraph, type Module, Tensor } from '../../lib/index.js'
+import type { Checkpoint, ModelGraph } from '../checkpoint/schema.js'
+import { TorchkeepError } from '../format/errors.js'
+
+/** The graphs for the checkpoints of a phase. The tensors in it are the live ones of the module and of the graphs. */
+export function modelGraph(
+  module: Module,
+  { trainGraph, evalGraph }: { trainGraph: ExportedGraph; evalGraph: ExportedGraph },
+): ModelGraph {
+  const texts = { train: JSON.stringify(trainGraph), eval: JSON.stringify(evalGraph) }
+  const constants = { train: neededBy(trainGraph, module), eval: neededBy(evalGraph, module) }
+  return constants.train.size + constants.eval.size === 0 ? texts : { ...texts, constants }
+}
+
+/** What a graph needs that is in no state dict. */
+function neededBy(graph: ExportedGraph, module: Module): Map<string, Tensor> {
+  const buffers = module.namedBuffers({ removeDuplicate: false })
+  const constants = constantsOf(graph)
+  const needed = new Map(constants)
+  for (const spec of graph.signature.input_specs) {
+    if (!('buffer' in spec) || spec.buffer.persistent) continue
+    const name = spec.buffer.buffer_name
+    if (constants.has(name))
+      throw new TorchkeepError(
+        'ERR_INVALID_ARGUMENT',
+        `the buffer '${name}' has the name of a tensor that forward() makes, so a checkpoint cannot hold both`,
+        { suggestions: ['give the buffer another name, or register it as persistent'] },
+      )
+    needed.set(name, buffers.get(name) as Tensor)
+  }
+  return needed
+}
+
+/**
+ * The constant of the evaluation graph with this name in a checkpoint that was read; undefined without.
+ *
+ * @throws TorchkeepError `ERR_CHECKPOINT_INCOMPATIBLE` for what is no tensor.
+ */
+export function evalConstant(
+  path: string,
+  { modelGraph: graph }: Checkpoint<Tensor>,
+  name: string,
+): Tensor | undefined {
+  const found: unknown = graph?.constants?.eval.get(name)
+  if (found === undefined || found instanceof Tensor) return found
+  throw new TorchkeepError(
+    'ERR_CHECKPOINT_INCOMPATIBLE',
+    `${path}: model_graph.constants.eval['${name}'] should be a tensor, but is ${typeof found}`,
+  )
+}
