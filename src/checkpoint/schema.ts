@@ -55,6 +55,8 @@ export interface DataPosition<Tensor> {
   skippedBatches?: number
   /** Batches of the unfinished optimizer step whose gradients are in `accumulatedGrads`; absent for none. */
   accumulatedBatches?: number
+  /** Those of them that were passed over; absent for none. */
+  accumulatedSkipped?: number
   /** What an iterable gave as its `state()` after the last batch; null for a loader. */
   sourceState?: Plain
 }
@@ -187,6 +189,7 @@ const checkpointField = record<Checkpoint>({
         epochTime: ['epoch_time', float()],
         skippedBatches: ['skipped_batches', integer(0), 'optional'],
         accumulatedBatches: ['accumulated_batches', integer(0), 'optional'],
+        accumulatedSkipped: ['accumulated_skipped', integer(0), 'optional'],
         sourceState: ['source_state', plain, 'optional'],
       }),
     ),

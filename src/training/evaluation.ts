@@ -3,7 +3,7 @@ import type { Session, Tensor } from '../../lib/index.js'
 import type { TrainingConfig } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
 import { CheckpointModel, type CheckpointModelOptions } from './checkpoint-model.js'
-import { feedOf, type TrainingData } from './feed.js'
+import { type BatchFeed, feedOf, type TrainingData } from './feed.js'
 import { lossFunction } from './losses.js'
 import { checkMetrics, type MetricFunction, resolveMetrics } from './metrics.js'
 import type { LossFunction } from './recording.js'
@@ -42,33 +42,43 @@ export async function evaluateCheckpoint(
   options: EvaluationOptions = {},
 ): Promise<Evaluation> {
   const model = await CheckpointModel.load(path, options)
-  const feed = await feedOf(data, 'evaluation', options.signal ?? null)
+  try {
+    const feed = await feedOf(data, 'evaluation', options.signal ?? null)
+    try {
+      return await evaluateOn(model, feed, options)
+    } finally {
+      await feed.leaveEpoch()
+    }
+  } finally {
+    model.dispose()
+  }
+}
+
+async function evaluateOn(model: CheckpointModel, feed: BatchFeed, options: EvaluationOptions): Promise<Evaluation> {
+  const example = feed.example()
   let session: Session | null = null
   try {
     const { trainingConfig } = model.checkpoint
     const metrics = resolveMetrics(options.metrics ?? trainingConfig.metrics ?? [], options.ownMetrics)
-    const example = feed.example()
     model.checkInputs(example.slice(0, -1))
     const target = example.at(-1) as Tensor
     const compute = lossOf(trainingConfig, options.loss)
     const shape = model.outputsFor(target.size(0))[0]?.shape ?? []
     checkMetrics(metrics, shape, target.shape, () => (feed.targets ?? target).data())
     session = await model.open({ compute: compute ?? noLoss, target })
-    for (const tensor of example) tensor.dispose()
     const result = await pausable(session, options.signal, (running) =>
       feed.evaluate(running, feed.epochOrder(), metrics.length > 0),
     )
     if (result.reason !== 'end') throw aborted(options.signal)
     return {
-      path,
+      path: model.path,
       samples: result.samples,
       loss: compute === null ? null : result.loss,
       metrics: await measure(metrics, result),
     }
   } finally {
-    await feed.leaveEpoch()
     session?.dispose()
-    model.dispose()
+    for (const tensor of example) tensor.dispose()
   }
 }
 

@@ -112,11 +112,11 @@ export interface BatchFeed {
  * A feed of a loader or an iterable. An iterable is begun here: its first batch is read.
  *
  * @param role `training` or `validation`, for messages.
- * @param signal ends the waiting for an iterable's batches.
+ * @param signal ends the waiting for an iterable's batches, and an evaluation between two batches.
  * @throws TorchkeepError `ERR_INVALID_ARGUMENT` for what is neither, `ERR_DATA` for data without samples or without targets.
  */
 export async function feedOf(data: TrainingData, role: string, signal: AbortSignal | null = null): Promise<BatchFeed> {
-  if (data instanceof DataLoader) return new LoaderFeed(data, role)
+  if (data instanceof DataLoader) return new LoaderFeed(data, role, signal)
   if (isIterable(data)) return IterableFeed.open(data, role, signal)
   const found = data === null ? 'null' : Array.isArray(data) ? 'an array' : typeof data
   throw new TorchkeepError(

@@ -50,7 +50,9 @@ export class IterableEpoch {
   async close(): Promise<void> {
     this.isUnderWay = true
     const closed = this.queue.close()
-    await this.#call('return()', async () => this.#iterator?.return?.())
+    const iterator = this.#iterator
+    this.#iterator = null
+    await this.#call('return()', async () => iterator?.return?.())
     await closed
   }
 

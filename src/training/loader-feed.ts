@@ -26,6 +26,7 @@ export class LoaderFeed implements BatchFeed {
   constructor(
     readonly loader: DataLoader,
     readonly role: string,
+    private readonly signal: AbortSignal | null = null,
   ) {
     const { dataset } = loader
     this.numSamples = dataset.length
@@ -74,7 +75,8 @@ export class LoaderFeed implements BatchFeed {
   }
 
   withBatchSize(batchSize: number): LoaderFeed {
-    return batchSize === this.batchSize ? this : new LoaderFeed(this.loader.withBatchSize(batchSize), this.role)
+    if (batchSize === this.batchSize) return this
+    return new LoaderFeed(this.loader.withBatchSize(batchSize), this.role, this.signal)
   }
 
   example(rows = this.#rowsOfBatch(0)): Tensor[] {
@@ -126,7 +128,12 @@ export class LoaderFeed implements BatchFeed {
     if (this.#tensors === null) {
       const queue = await this.#queueAt(order, 0)
       try {
-        const how = { keep, inStep: this.#drawsRandom, wait: (filled: Promise<number>) => filled }
+        // A session can be paused between the batches of one call only, and here each has a call of its own.
+        const wait = async (filled: Promise<number>): Promise<number | null> => {
+          const count = await filled
+          return this.signal?.aborted === true ? null : count
+        }
+        const how = { keep, inStep: this.#drawsRandom, wait }
         return await this.#queued.evaluate(queue, session, how, () => undefined)
       } finally {
         await this.leaveEpoch()

@@ -17,13 +17,12 @@ import { validate, type Validation } from './validation.js'
 /** Length of a chunk of steps: long enough that the hop between the threads is free, short enough that abort and progress feel immediate. */
 const chunkDurationMs = 75
 
-/** What a save is for, and the validation loss of the weights. */
+/** What a save is for. */
 interface SaveReason {
   regular: boolean
   isBest?: boolean
   phaseBest?: boolean
   phaseEnd?: boolean
-  validationLoss?: number
 }
 
 export class PhaseRun {
@@ -60,11 +59,12 @@ export class PhaseRun {
     const position = (state.position ??= beginEpoch(training))
     for (;;) {
       await this.#stopIfAborted()
+      const start = performance.now()
       const next = await this.#next(position)
       if (next === null && this.parts.signal?.aborted !== true) break
       if (next === null) continue
       const stepsBefore = state.globalStep
-      await this.#trainChunk(position, next)
+      await this.#trainChunk(position, next, start)
       const isStepDone = position.accumulatedBatches === 0 && state.globalStep > stepsBefore
       if (isStepDone && checkpoints.dueAfterStep(state.globalStep, performance.now() / 1000))
         await this.#save({ regular: true })
@@ -78,16 +78,24 @@ export class PhaseRun {
     return Math.min(this.session.config.steps - phaseStepsDone, this.parts.checkpoints.stepsUntilDue(globalStep))
   }
 
-  /** The batches that come next; null where the epoch ends here. */
-  #next(position: EpochPosition): Promise<NextBatches | null> {
+  /** The batches that come next; null where the epoch ends here. Waiting for them is time of the epoch. */
+  async #next(position: EpochPosition): Promise<NextBatches | null> {
     const left = this.#stepsLeft
-    if (left <= 0) return Promise.resolve(null)
+    if (left <= 0) return null
     const { accumulateGradBatches } = this.session.config
-    return nextBatches(this.plan.training, position, accumulateGradBatches, this.session.changesEachStep ? 1 : left)
+    const start = performance.now()
+    const steps = this.session.changesEachStep ? 1 : left
+    const next = await nextBatches(this.plan.training, position, accumulateGradBatches, steps)
+    position.epochTime += (performance.now() - start) / 1000
+    return next
   }
 
-  /** Trains for the time of a chunk. */
-  async #trainChunk(position: EpochPosition, first: NextBatches): Promise<void> {
+  /**
+   * Trains for the time of a chunk.
+   *
+   * @param waitedFrom when the chunk began to wait for its first batches: that counts for its rate.
+   */
+  async #trainChunk(position: EpochPosition, first: NextBatches, waitedFrom: number): Promise<void> {
     const { state, session } = this
     const start = performance.now()
     const stopsAt = state.globalStep + this.#stepsLeft
@@ -113,7 +121,7 @@ export class PhaseRun {
       batches: position.batches,
       losses: joinedLosses(losses),
       meanLoss: position.lossSum / position.samplesDone,
-      samplesPerSecond: rows / ((performance.now() - start) / 1000),
+      samplesPerSecond: rows / ((performance.now() - waitedFrom) / 1000),
       learningRate,
     })
   }
@@ -135,11 +143,12 @@ export class PhaseRun {
       }),
     )
     this.#isSaved = false
+    const begun = { batches: position.accumulatedBatches, skipped: position.accumulatedSkipped }
     state.recordBatches({
       losses: result.losses.subarray(0, result.batches),
       sizes: result.rows,
       isSkipped: skippedByLoss(result),
-      skippedBatches: skippedBatches(result, next.accumulate),
+      skipped: skippedBatches(result, next.accumulate, begun),
       steps: result.steps,
       accumulatedBatches: result.accumulated,
       seconds: (performance.now() - start) / 1000,
@@ -155,11 +164,26 @@ export class PhaseRun {
     await this.#stopIfAborted()
     const position = this.state.position as EpochPosition
     const start = performance.now()
-    const found = await validate(this.session, validation, metrics, (operation) => this.#pausable(operation))
+    const found = await validate(this.session, validation, metrics, (operation) => this.#pausable(operation)).catch(
+      (error: unknown) => this.#keepEpoch(error),
+    )
     position.validationTime = (performance.now() - start) / 1000
     if (found !== null) return found
     await this.#stopIfAborted()
     throw new TorchkeepError('ERR_DISPOSED', `the session was stopped while it validated epoch ${this.state.epoch}`)
+  }
+
+  /** Saves what the epoch has trained before a failed validation (of its data, of a metric of the user's) ends the run: a resumed one validates anew. The failure itself is what counts. */
+  async #keepEpoch(failure: unknown): Promise<never> {
+    try {
+      if (!this.#isSaved) await this.#save({ regular: true })
+    } catch (error) {
+      this.parts.emission.warn(
+        'not_saved',
+        `epoch ${this.state.epoch} could not be saved after its validation had failed: ${(error as Error).message}`,
+      )
+    }
+    throw failure
   }
 
   /** Books the epoch, moves the rates on, decides whether the phase goes on, and saves. */
@@ -182,7 +206,7 @@ export class PhaseRun {
       epochs: parts.totalEpochs,
       isBest: best !== null,
     })
-    await this.#saveEpoch(row, best, phaseBest)
+    await this.#saveEpoch(best, phaseBest)
     if (!this.#isLastOfRun) await this.#stopIfAborted()
   }
 
@@ -239,7 +263,7 @@ export class PhaseRun {
     return this.state.phase === this.parts.phases.length && this.state.phaseStopReason !== null
   }
 
-  async #saveEpoch(metrics: TrainingMetrics, best: Best | null, phaseBest: Best | null): Promise<void> {
+  async #saveEpoch(best: Best | null, phaseBest: Best | null): Promise<void> {
     const { checkpoints } = this.parts
     const { state } = this
     const reason = {
@@ -247,7 +271,6 @@ export class PhaseRun {
       isBest: best !== null,
       phaseBest: phaseBest !== null && this.session.config.restoreBest,
       phaseEnd: state.phaseStopReason !== null,
-      validationLoss: metrics.valLoss ?? NaN,
     }
     const isBestDue = checkpoints.saveBest && (reason.isBest || checkpoints.bestBy(state.history).length > 0)
     if (reason.regular || isBestDue || reason.phaseBest || reason.phaseEnd) await this.#save(reason)
@@ -280,15 +303,18 @@ export class PhaseRun {
     }
   }
 
-  async #save({ regular, isBest = false, phaseBest = false, phaseEnd = false, validationLoss = NaN }: SaveReason) {
+  async #save({ regular, isBest = false, phaseBest = false, phaseEnd = false }: SaveReason): Promise<void> {
     const { state } = this
+    // Between epochs the weights are those that the last epoch was validated with.
+    const validationLoss = (state.position === null ? state.history.at(-1)?.valLoss : null) ?? NaN
     const { checkpoints, emission } = this.parts
     const picture = takePicture(this.parts, this.plan.training, state, this.session, this.earlyStopping, {
       isBest,
       validationLoss,
     })
-    const saved = await checkpoints.write(picture, { regular, isBest, phaseBest, phaseEnd })
-    disposePicture(picture)
+    const saved = await checkpoints
+      .write(picture, { regular, isBest, phaseBest, phaseEnd })
+      .finally(() => disposePicture(picture))
     this.#isSaved = true
     emission.emit('checkpoint', {
       path: saved.path,

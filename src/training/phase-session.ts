@@ -72,6 +72,7 @@ export class PhaseSession {
     const graphs = autocast(model.parameters()[0]?.device ?? 'cpu', config.autocast, () =>
       recordGraphs(model, names.modulesInEval, parts.loss, parts.example, parts.batchSizes),
     )
+    const graph = modelGraph(model, graphs)
     const session = await Session.create({
       module: model,
       ...graphs,
@@ -79,8 +80,14 @@ export class PhaseSession {
       threads: parts.threads,
       autocast: config.autocast,
     })
-    if (restored !== null && restored.gradients.size > 0) session.setGradients(restored.gradients)
-    return new PhaseSession(config, names, optimizer, scheduler, session, modelGraph(model, graphs), kept)
+    const phase = new PhaseSession(config, names, optimizer, scheduler, session, graph, kept)
+    try {
+      if (restored !== null && restored.gradients.size > 0) session.setGradients(restored.gradients)
+      return phase
+    } catch (error) {
+      phase.dispose()
+      throw error
+    }
   }
 
   /** For the checkpoint. */

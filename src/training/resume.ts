@@ -178,6 +178,7 @@ export async function restorePosition(
       order: feed.epochOrder(),
       batches: feed.batches,
       accumulatedBatches: position.accumulatedBatches ?? 0,
+      accumulatedSkipped: position.accumulatedSkipped ?? 0,
       skippedBatches: position.skippedBatches ?? 0,
       validationTime: 0,
     }
@@ -319,6 +320,7 @@ export function beginEpoch(feed: BatchFeed): EpochPosition {
     order,
     batches,
     accumulatedBatches: 0,
+    accumulatedSkipped: 0,
     skippedBatches: 0,
     validationTime: 0,
   }

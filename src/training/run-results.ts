@@ -9,9 +9,35 @@ export function skippedByLoss({ skipped }: RunResult): (batch: number) => boolea
   return (batch) => batches.has(batch)
 }
 
-/** Batches that came to nothing: those of a loss that is not finite, and all of a step whose gradients are not. */
-export function skippedBatches({ skipped }: RunResult, accumulate: number): number {
-  return skipped.reduce((sum, { parameter }) => sum + (parameter === null ? 1 : accumulate), 0)
+/** Batches that came to nothing. */
+export interface SkippedBatches {
+  /** Those of a loss that is not finite, and all of a step whose gradients are not; each counts once. */
+  skipped: number
+  /** Those of the unfinished step. */
+  ofStep: number
+}
+
+/**
+ * Counts the batches of a run that came to nothing.
+ *
+ * @param begun batches of the run's first step that runs before did, and how many of them were passed over: they were counted then.
+ */
+export function skippedBatches(
+  { skipped, batches }: Pick<RunResult, 'skipped' | 'batches'>,
+  accumulate: number,
+  begun: { batches: number; skipped: number },
+): SkippedBatches {
+  const stepOf = (batch: number): number => Math.floor((batch + begun.batches) / accumulate)
+  const bySteps = new Map([[0, begun.skipped]])
+  let sum = 0
+  for (const { batch, parameter } of skipped) {
+    const step = stepOf(batch)
+    const before = bySteps.get(step) ?? 0
+    const now = parameter === null ? before + 1 : accumulate
+    bySteps.set(step, now)
+    sum += now - before
+  }
+  return { skipped: sum, ofStep: bySteps.get(stepOf(batches)) ?? 0 }
 }
 
 /** The losses of several runs, one after another. */

@@ -2,6 +2,7 @@
 import type { Best, Checkpoint, DataPosition, TrainingMetrics, TrainingState } from '../checkpoint/schema.js'
 import { bestPearson } from '../checkpoint/training-state.js'
 import { improvement, type Monitor } from './monitor.js'
+import type { SkippedBatches } from './run-results.js'
 import type { Tensor } from '../../lib/index.js'
 
 /** An epoch under way. */
@@ -12,6 +13,7 @@ export interface EpochPosition extends DataPosition<Tensor> {
   batches: number | null
   /** Batches of the unfinished optimizer step whose gradients the session keeps. */
   accumulatedBatches: number
+  accumulatedSkipped: number
   skippedBatches: number
   /** Seconds of the validation; a resumed run validates anew. */
   validationTime: number
@@ -26,7 +28,7 @@ export interface ChunkBooking {
   /** Whether a batch of the chunk was passed over because its loss is not finite: such losses are no part of the mean. */
   isSkipped: (batch: number) => boolean
   /** Batches whose gradients came to nothing, because of their loss or of their gradients. */
-  skippedBatches: number
+  skipped: SkippedBatches
   steps: number
   accumulatedBatches: number
   seconds: number
@@ -85,7 +87,7 @@ export class RunState {
   }
 
   /** Books a chunk of batches. */
-  recordBatches({ losses, sizes, isSkipped, skippedBatches, steps, accumulatedBatches, seconds }: ChunkBooking): void {
+  recordBatches({ losses, sizes, isSkipped, skipped, steps, accumulatedBatches, seconds }: ChunkBooking): void {
     const position = this.position as EpochPosition
     for (const [batch, loss] of losses.entries()) {
       if (isSkipped(batch)) continue
@@ -95,7 +97,8 @@ export class RunState {
     }
     position.batchesDone += losses.length
     position.accumulatedBatches = accumulatedBatches
-    position.skippedBatches += skippedBatches
+    position.accumulatedSkipped = skipped.ofStep
+    position.skippedBatches += skipped.skipped
     position.epochTime += seconds
     this.globalStep += steps
     this.phaseStepsDone += steps
@@ -150,8 +153,8 @@ export class RunState {
   /** `data_position` of a checkpoint. */
   dataPosition(): DataPosition<Tensor> | null {
     if (this.position === null) return null
-    const { order: _order, batches: _batches, validationTime: _time, ...position } = this.position
-    return position
+    const { order: _order, batches: _batches, validationTime: _time, accumulatedSkipped, ...position } = this.position
+    return accumulatedSkipped === 0 ? position : { ...position, accumulatedSkipped }
   }
 
   /** `training_state` of a checkpoint. */

@@ -3,6 +3,7 @@ import type { Module } from '../../lib/index.js'
 import type { Plain } from '../checkpoint/fields.js'
 import type { TrainingConfig } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
+import { adoptBest, adoptRunBest, restoreBest } from './best-files.js'
 import { EarlyStopping } from './early-stopping.js'
 import type { Emission } from './emission.js'
 import type { BatchFeed } from './feed.js'
@@ -11,7 +12,6 @@ import type { Metric } from './metrics.js'
 import type { ModelCheckpoint } from './model-checkpoint.js'
 import type { Monitor } from './monitor.js'
 import type { PhaseNames } from './patterns.js'
-import { adoptBest, restoreBest } from './phase-best.js'
 import type { PhaseConfig } from './phase-config.js'
 import { disposeState, type NamedState } from './phase-optimizer.js'
 import { phaseEndReason, PhaseRun } from './phase-run.js'
@@ -74,7 +74,13 @@ export class TrainingRun {
     this.#state = state
     const plan = this.#plan
     state.position = await restorePosition(restored, plan.training, validation)
+    const { best } = state
     state.judgeAgain(monitor, plan.monitor, restored.notHeld.length === 0)
+    if (best !== null && state.best === null)
+      emission.warn(
+        'monitor',
+        `the best of ${path} goes by ${best.monitor} (${best.mode}) and this run by ${monitor.name} (${monitor.mode}): it begins anew`,
+      )
     checkpoints.newestPath = path
     const [then, now] = [checkpoint.metadata.threads, effectiveThreads(threads)]
     if (then !== undefined && then !== now)
@@ -84,16 +90,29 @@ export class TrainingRun {
       )
   }
 
-  /** Makes sure that the best weights of the phase that a resumed run stands in are at hand. Needs the run's folders. */
-  async adoptPhaseBest(): Promise<void> {
+  /** Makes sure that the best weights of a resumed run, and of the phase that it stands in, are at hand. Needs the run's folders. */
+  async adoptBests(): Promise<void> {
     const { checkpoints, emission } = this.#parts
-    const { phaseBest } = this.#state
-    if (this.#restored === null || phaseBest === null || !this.#plan.config.restoreBest) return
-    if (await adoptBest(checkpoints.folder, this.#restored.path, phaseBest)) return
+    const { best, phaseBest } = this.#state
+    if (this.#restored === null) return
+    const { path, notHeld } = this.#restored
+    // What the older system calls its best is only that by name.
+    const isThere =
+      best === null ||
+      !checkpoints.saveBest ||
+      notHeld.length > 0 ||
+      (await adoptRunBest(checkpoints.folder, path, best, await checkpoints.runId()))
+    if (!isThere)
+      emission.warn(
+        'best_missing',
+        `no file holds the best weights so far (epoch ${best.epoch}) beside ${path}: latest_best.pth will only be those of a better epoch`,
+      )
+    if (phaseBest === null || !this.#plan.config.restoreBest) return
+    if (await adoptBest(checkpoints.folder, path, phaseBest)) return
     this.#state.phaseBest = null
     emission.warn(
       'phase_best_missing',
-      `no file holds the best weights so far of phase ${phaseBest.phase} (epoch ${phaseBest.epoch}) beside ${this.#restored.path}: the best of what is left of the phase will be put back at its end`,
+      `no file holds the best weights so far of phase ${phaseBest.phase} (epoch ${phaseBest.epoch}) beside ${path}: the best of what is left of the phase will be put back at its end`,
     )
   }
 
@@ -175,8 +194,9 @@ export class TrainingRun {
       })
     const session = await this.#takeRestored((restored) =>
       open(restored === null ? null : restoredPhase(restored, names, schedulerMonitor.name)),
-    )
-    for (const tensor of example) tensor.dispose()
+    ).finally(() => {
+      for (const tensor of example) tensor.dispose()
+    })
     emission.emit('phase', {
       ...names,
       phase: this.#state.phase,
