@@ -29,10 +29,13 @@ export class Emission {
     for (const warning of this.#early.splice(0)) recorder.record('warning', warning)
   }
 
-  /** Calls the handlers of an event. One that throws, or whose promise is rejected, is reported as a warning; the others are called all the same. */
+  /** Calls the handlers of an event, with a copy: what they write into it must not get into the run. One that throws, or whose promise is rejected, is reported as a warning; the others are called all the same. */
   emit<Name extends keyof TrainerEvents>(name: Name, event: TrainerEvents[Name][0]): void {
     this.#recorder?.record(name, event)
-    for (const handler of this.#emitter.rawListeners(name)) this.#call(name, handler as Handler, [event])
+    const handlers = this.#emitter.rawListeners(name)
+    if (handlers.length === 0) return
+    const copy = structuredClone(event)
+    for (const handler of handlers) this.#call(name, handler as Handler, [copy])
   }
 
   /** Emits a warning; without a handler it goes to `process.emitWarning`. */

@@ -14,7 +14,7 @@ export class EventLog implements RunLog {
   readonly #file: LogFile
   readonly #folder: string
   #lastStepSeconds = -Infinity
-  /** The newest step, where it was too near the one written before: written after all if its epoch or the run ends with it. */
+  /** The newest step, where it was too near the one written before: written after all if its epoch or the run ends with it, or a checkpoint is made of it. */
   #held: { event: StepEvent; moment: Moment } | null = null
 
   private constructor(file: LogFile, folder: string) {
@@ -37,7 +37,8 @@ export class EventLog implements RunLog {
 
   record<Name extends keyof TrainerEvents>(name: Name, event: TrainerEvents[Name][0], moment: Moment): void {
     if (name === 'step') return this.#recordStep(event as StepEvent, moment)
-    if (name === 'epoch' || name === 'stop') this.#writeHeld()
+    // A checkpoint may be of the step that is held: the file has them in order.
+    if (name === 'epoch' || name === 'checkpoint' || name === 'stop') this.#writeHeld()
     this.#write(name, moment, lineOf(name, event, this.#relative))
   }
 

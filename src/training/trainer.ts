@@ -6,6 +6,7 @@ import { latestBestPath } from '../checkpoint/layout.js'
 import type { Best, TrainingMetrics } from '../checkpoint/schema.js'
 import { type TrainingConfig, trainingConfigField } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
+import { hasRunBest } from './best-files.js'
 import { Emission } from './emission.js'
 import type { TrainerEvents } from './events.js'
 import { type BatchFeed, feedOf, type TrainingData } from './feed.js'
@@ -71,7 +72,7 @@ export interface TrainingSummary {
   /** What the run's warnings said. */
   notes: readonly string[]
   metricsHistory: readonly TrainingMetrics[]
-  /** The best checkpoint, or null where none was saved. */
+  /** The best checkpoint, or null where none was saved, or where it could not be found beside the checkpoint that the run was resumed from. */
   bestCheckpointPath: string | null
   latestCheckpointPath: string
 }
@@ -201,7 +202,7 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
     })
     const resumedFrom = await this.#begin(run, checkpoints.folder, validation !== null, emission, options)
     await checkpoints.prepare()
-    await run.adoptPhaseBest()
+    await run.adoptBests()
     const logs = await this.#openLogs(run, plan, checkpoints, resumedFrom, emission)
     try {
       await run.run()
@@ -318,7 +319,13 @@ function withLastCheckpoint(error: unknown, path: string | null): unknown {
   return new TorchkeepError(error.code, `${error.message}; ${where}`, { cause: error, suggestions: error.suggestions })
 }
 
-function summary({ state }: TrainingRun, checkpoints: ModelCheckpoint, notes: readonly string[]): TrainingSummary {
+async function summary(
+  { state }: TrainingRun,
+  checkpoints: ModelCheckpoint,
+  notes: readonly string[],
+): Promise<TrainingSummary> {
+  const { folder, saveBest } = checkpoints
+  const isSaved = saveBest && state.best !== null && (await hasRunBest(folder, state.best, await checkpoints.runId()))
   return {
     totalEpochs: state.epochsDone,
     totalSteps: state.globalStep,
@@ -329,7 +336,7 @@ function summary({ state }: TrainingRun, checkpoints: ModelCheckpoint, notes: re
     stopReason: state.phaseStopReason as string,
     notes: [...notes],
     metricsHistory: state.history,
-    bestCheckpointPath: state.best === null || !checkpoints.saveBest ? null : latestBestPath(checkpoints.folder),
+    bestCheckpointPath: isSaved ? latestBestPath(folder) : null,
     latestCheckpointPath: checkpoints.newestPath as string,
   }
 }

@@ -15,7 +15,7 @@ export interface Validation {
  * Evaluates the model on all validation data.
  *
  * @param watched runs an operation that the signal may end.
- * @returns null where the validation was ended before all batches were seen. The random state is then as it was before, since a resumed run validates from the start.
+ * @returns null where the validation was ended before all batches were seen. The random state is then as it was before, as after a failure, since a resumed run validates from the start.
  */
 export async function validate(
   phase: PhaseSession,
@@ -24,13 +24,19 @@ export async function validate(
   watched: (operation: () => Promise<FeedEvaluation>) => Promise<FeedEvaluation>,
 ): Promise<Validation | null> {
   const states = { default: getRngState(), own: data.generatorState() }
+  const putBack = (): void => {
+    setRngState(states.default)
+    data.setGeneratorState(states.own)
+  }
   try {
     const order = data.epochOrder()
     const result = await watched(() => data.evaluate(phase.session, order, metrics.length > 0))
     if (result.reason === 'end') return { loss: result.loss, metrics: await measure(metrics, result) }
-    setRngState(states.default)
-    data.setGeneratorState(states.own)
+    putBack()
     return null
+  } catch (error) {
+    putBack()
+    throw error
   } finally {
     states.default.dispose()
     states.own?.dispose()

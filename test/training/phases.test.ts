@@ -1,6 +1,6 @@
 /** What phases do: their ends, the best weights put back, groups, kept optimizers, batches passed over, events. */
 import assert from 'node:assert/strict'
-import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DataLoader, manualSeed, nn, randn, type Tensor, tensor, TensorDataset } from '../../lib/index.js'
@@ -98,7 +98,8 @@ describe('phases', function () {
     const stop = new AbortController()
     run.trainer.on('epoch', ({ epoch }) => {
       if (epoch !== 4) return
-      rmSync(phasePath(folder, 1, 'best'))
+      for (const place of ['phases', 'best', 'regular'])
+        for (const name of readdirSync(join(folder, place))) rmSync(join(folder, place, name))
       stop.abort()
     })
     const { warnings, stops } = recorded(run)

@@ -1,12 +1,15 @@
-/** The best weights of a phase: where their file is, that it is theirs, and putting them back. */
+/** The best weights of a phase and of a run: where their file is, that it is theirs and whole, and putting those of a phase back. */
 import { readdir } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Module, Tensor } from '../../lib/index.js'
-import { phasePath } from '../checkpoint/layout.js'
+import { latestBestPath, phasePath } from '../checkpoint/layout.js'
+import { metricsOf } from '../checkpoint/metrics.js'
+import { isBroken } from '../checkpoint/newest-whole.js'
 import type { Best } from '../checkpoint/schema.js'
 import { exists, publishCopy } from '../checkpoint/store.js'
 import { TorchkeepError } from '../format/errors.js'
 import { readTorchFile } from '../format/read.js'
+import { verifyStorages } from '../format/read-bytes.js'
 import { load } from '../serialization.js'
 import { namedState, type NamedState } from './phase-optimizer.js'
 import { disposeTensors } from './dispose-tensors.js'
@@ -26,8 +29,8 @@ export async function restoreBest(
   wantsState: boolean,
 ): Promise<NamedState | null> {
   const path = phasePath(folder, best.phase, 'best')
-  const value = await load(path)
-  if (!(value instanceof Map) || !isThatEpoch(value, best)) {
+  const value = await loadBest(path, folder, best)
+  if (!(value instanceof Map) || !isThatEpoch(value, best, 'phase_best')) {
     disposeTensors(value)
     throw new TorchkeepError(
       'ERR_CHECKPOINT_INCOMPATIBLE',
@@ -40,6 +43,16 @@ export async function restoreBest(
   const taken = new Set<unknown>([...(state?.values() ?? [])].flatMap((own) => [...own.values()]))
   disposeTensors(value, (tensor) => !taken.has(tensor))
   return state
+}
+
+/** Loads the file; where it is missing or broken, another one of that epoch in the folder takes its place. */
+async function loadBest(path: string, folder: string, best: Best): Promise<unknown> {
+  try {
+    return await load(path)
+  } catch (error) {
+    if (!isBroken(error) || !(await adoptBest(folder, path, best))) throw error
+    return load(path)
+  }
 }
 
 /** The optimizer's state in a checkpoint by parameter name, with what its phase kept of parameters that stood still. */
@@ -57,10 +70,42 @@ function stateOf(checkpoint: ReadonlyMap<string, ReadonlyMap<string, unknown>>):
  */
 export async function adoptBest(folder: string, checkpointPath: string, best: Best): Promise<boolean> {
   const own = phasePath(folder, best.phase, 'best')
-  const runFolder = runFolderOf(checkpointPath)
-  const wanted = [own, phasePath(runFolder, best.phase, 'best'), checkpointPath, ...(await filesOf(runFolder, best))]
-  for (const path of wanted) {
-    if (!(await isBestFile(path, best))) continue
+  return adopt(own, phasePath(runFolderOf(checkpointPath), best.phase, 'best'), checkpointPath, best, 'phase_best')
+}
+
+/**
+ * Gives a resumed run `latest_best.pth` likewise, where that does not hold as good weights of this run already: in another folder than before, or where it came to harm.
+ *
+ * @returns false where no file holds the best weights of the run.
+ */
+export async function adoptRunBest(
+  folder: string,
+  checkpointPath: string,
+  best: Best,
+  runId: string,
+): Promise<boolean> {
+  const own = latestBestPath(folder)
+  if (await isFile(own, (value) => isAsGood(value, best, runId), { everyByte: true })) return true
+  return adopt(own, latestBestPath(runFolderOf(checkpointPath)), checkpointPath, best, 'best')
+}
+
+/** Whether `latest_best.pth` is what its name says for the run. */
+export async function hasRunBest(folder: string, best: Best, runId: string): Promise<boolean> {
+  return isFile(latestBestPath(folder), (value) => isAsGood(value, best, runId) || isThatEpoch(value, best, 'best'), {
+    everyByte: false,
+  })
+}
+
+/** Makes `own` a copy of the first file that is the best one, whole. */
+async function adopt(
+  own: string,
+  before: string,
+  checkpointPath: string,
+  best: Best,
+  key: 'best' | 'phase_best',
+): Promise<boolean> {
+  for (const path of [own, before, checkpointPath, ...(await filesOf(runFolderOf(checkpointPath), best))]) {
+    if (!(await isFile(path, (value) => isThatEpoch(value, best, key), { everyByte: true }))) continue
     if (resolve(path) !== resolve(own)) await publishCopy(path, own)
     return true
   }
@@ -89,11 +134,18 @@ async function filesOf(runFolder: string, { epoch, phase }: Best): Promise<strin
   return found
 }
 
-async function isBestFile(path: string, best: Best): Promise<boolean> {
+/** Whether a file is one of those looked for and can be read; with `everyByte`, also whether no byte of its tensors is damaged. */
+async function isFile(
+  path: string,
+  isWanted: (value: ReadonlyMap<unknown, unknown>) => boolean,
+  { everyByte }: { everyByte: boolean },
+): Promise<boolean> {
   if (!(await exists(path))) return false
   try {
-    const { value } = await readTorchFile(path)
-    return value instanceof Map && isThatEpoch(value, best)
+    const file = await readTorchFile(path)
+    if (!(file.value instanceof Map) || !isWanted(file.value)) return false
+    if (everyByte) await verifyStorages(file)
+    return true
   } catch (error) {
     // A file that cannot be read is not the one; where it was the only one, the caller says that there is none.
     if (error instanceof TorchkeepError) return false
@@ -101,10 +153,19 @@ async function isBestFile(path: string, best: Best): Promise<boolean> {
   }
 }
 
-/** Whether a checkpoint is the end of the epoch that was the best of its phase, and says so itself. */
-function isThatEpoch(value: ReadonlyMap<unknown, unknown>, best: Best): boolean {
+/** Whether a checkpoint holds weights of this run that are at least as good as its best, which those of a later epoch may be that a run resumed from an older one has not seen. */
+function isAsGood(value: ReadonlyMap<unknown, unknown>, { monitor, mode, score }: Best, runId: string): boolean {
+  const metadata = value.get('metadata')
+  const found = metricsOf(value)[monitor] ?? NaN
+  return (
+    metadata instanceof Map && metadata.get('run_id') === runId && (mode === 'min' ? found <= score : found >= score)
+  )
+}
+
+/** Whether a checkpoint is the end of the epoch that was the best of its phase, or of the run, and says so itself. */
+function isThatEpoch(value: ReadonlyMap<unknown, unknown>, best: Best, key: 'best' | 'phase_best'): boolean {
   const state = value.get('training_state')
-  const found = state instanceof Map ? (state.get('phase_best') as unknown) : null
+  const found = state instanceof Map ? (state.get(key) as unknown) : null
   return (
     value.get('data_position') === null &&
     value.get('epoch') === best.epoch &&
