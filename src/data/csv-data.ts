@@ -112,7 +112,10 @@ async function splitOf(
   { baseFolder, seed }: { baseFolder: string; seed: number },
 ): Promise<Split | null> {
   if (split === undefined) return null
-  if (split.by === 'fraction') return splitByFraction(table.keptRows(), split, seed)
+  if (split.by === 'fraction') {
+    const rows = table.keptRows()
+    return rows.length === 0 ? null : splitByFraction(rows, split, seed)
+  }
   if (split.by === 'column') return splitByColumn(table, split)
   if ((split as { by: unknown }).by !== 'folds')
     invalid('split.by', `should be fraction, column or folds, but is ${String((split as { by: unknown }).by)}`)

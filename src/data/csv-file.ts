@@ -160,28 +160,61 @@ function meaning(code: string): string {
 /** Passes bytes on that are UTF-8. */
 function checkUtf8(path: string): Transform {
   const decoder = new TextDecoder('utf-8', { fatal: true })
-  let offset = 0
+  let line = 1
+  let last: Buffer = Buffer.alloc(0)
   const check = (chunk: Buffer | undefined): TorchkeepError | null => {
     try {
       decoder.decode(chunk, { stream: chunk !== undefined })
       return null
-    } catch (error) {
-      const bytes = `bytes ${offset} to ${offset + (chunk?.length ?? 0)}`
-      return new TorchkeepError('ERR_DATA', `${path} should be UTF-8, but is not (in ${bytes})`, { cause: error })
+    } catch {
+      const at = line + lineEnds(untilNotUtf8(last, chunk ?? last.subarray(0, 0)), last.at(-1))
+      return new TorchkeepError('ERR_DATA', `${path}: line ${at}: should be UTF-8, but is not`, {
+        suggestions: ['saving the file as UTF-8, in the program that it comes from, lets it be read'],
+      })
     }
   }
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
       const error = check(chunk)
-      offset += chunk.length
+      line += lineEnds(chunk, last.at(-1))
+      last = chunk
       done(error, chunk)
     },
     flush: (done) => done(check(undefined)),
   })
 }
 
-/** Up to five names. */
-export function shortList(names: readonly string[]): string {
-  const shown = names.slice(0, 5).join(', ')
-  return names.length > 5 ? `${shown}, ... (${names.length})` : shown
+/** Ends of lines in bytes, of which `before` is the one before: CR, LF and CRLF each once. */
+function lineEnds(bytes: Buffer, before: number | undefined): number {
+  const [lf, cr] = [10, 13]
+  let count = 0
+  let previous = before
+  for (const byte of bytes) {
+    if (byte === cr || (byte === lf && previous !== cr)) count++
+    previous = byte
+  }
+  return count
+}
+
+/** What of a piece comes before the first byte at which it is no UTF-8; `last` is the piece before, in whose end a letter may have begun. */
+function untilNotUtf8(last: Buffer, piece: Buffer): Buffer {
+  const decoder = new TextDecoder('utf-8', { fatal: true })
+  const isBegin = (byte: number): boolean => (byte & 0xc0) !== 0x80
+  const end = last.subarray(-3)
+  decoder.decode(end.subarray(Math.max(0, end.findLastIndex(isBegin))), { stream: true })
+  const at = piece.findIndex((_, index) => {
+    try {
+      decoder.decode(piece.subarray(index, index + 1), { stream: true })
+      return false
+    } catch {
+      return true
+    }
+  })
+  return at === -1 ? piece : piece.subarray(0, at)
+}
+
+/** The first few names. */
+export function shortList(names: readonly string[], count = 5): string {
+  const shown = names.slice(0, count).join(', ')
+  return names.length > count ? `${shown}, ... (${names.length})` : shown
 }

@@ -27,13 +27,15 @@ export function splitByFraction(rows: Int32Array, { val = 0, test = 0, seed }: F
   if (trainCount <= 0)
     invalid('split', `leaves nothing for training: val ${val} and test ${test} of ${rows.length} rows`)
   const usedSeed = seed ?? runSeed
+  const empty = Object.entries({ val, test }).filter(([, fraction]) => fraction > 0 && rows.length * fraction < 1)
+  const none = empty.map(([name, fraction]) => `; ${name} ${fraction} of ${rows.length} rows is none`).join('')
   const order = scope(() => randperm(rows.length, { generator: new Generator(usedSeed) }).data() as BigInt64Array)
   const drawn = Int32Array.from(order, (index) => rows[Number(index)] ?? 0)
   return {
     train: drawn.subarray(0, trainCount),
     val: drawn.subarray(trainCount, trainCount + valCount),
     test: drawn.subarray(trainCount + valCount),
-    sentence: `split by fraction with seed ${usedSeed}`,
+    sentence: `split by fraction with seed ${usedSeed}${none}`,
   }
 }
 

@@ -29,9 +29,16 @@ export interface TableSource {
 /** Tensors of columns: those of a looked-up file are shared by the tables that refer to it. */
 type Compacts = Map<Column, Tensor>
 
+/** A column, and the rows of it that rows of the table refer to: null where they are the same. */
+interface PlacedColumn {
+  column: Column
+  rows: Int32Array | null
+}
+
 export class Table {
   readonly #compacts: Compacts
   readonly #rows = new Map<Int32Array, Tensor>()
+  readonly #columns = new Map<string, PlacedColumn>()
 
   /** @param lookups in the order of the recipe's. */
   private constructor(
@@ -42,6 +49,9 @@ export class Table {
     compacts: Compacts,
   ) {
     this.#compacts = compacts
+    for (const column of inFileOrder(file)) this.#columns.set(column.recipe.name, { column, rows: null })
+    for (const { file: other, rows } of lookups)
+      for (const column of inFileOrder(other)) this.#columns.set(column.recipe.name, { column, rows })
   }
 
   static async read(source: TableSource): Promise<Table> {
@@ -65,12 +75,8 @@ export class Table {
   }
 
   /** Every column by name, in the order of the files, with the rows of it that rows of this table refer to. */
-  columns(): Map<string, { column: Column; rows: Int32Array | null }> {
-    const found = new Map<string, { column: Column; rows: Int32Array | null }>()
-    for (const column of inFileOrder(this.file)) found.set(column.recipe.name, { column, rows: null })
-    for (const { file, rows } of this.lookups)
-      for (const column of inFileOrder(file)) found.set(column.recipe.name, { column, rows })
-    return found
+  columns(): ReadonlyMap<string, PlacedColumn> {
+    return this.#columns
   }
 
   /** Rows that are not left out, in the order of the file. */
@@ -90,7 +96,7 @@ export class Table {
     const columns = this.columns()
     return names.map((input) =>
       [input].flat().map((name): Part => {
-        const { column, rows } = columns.get(name) as { column: Column; rows: Int32Array | null }
+        const { column, rows } = columns.get(name) as PlacedColumn
         const compact = made(this.#compacts, column, () => column.compact())
         const there = rows === null ? null : made(this.#rows, rows, () => tensor(BigInt64Array.from(rows, BigInt)))
         return { column, compact, rows: there, as: typeof input === 'string' ? 'alone' : 'joined' }
@@ -115,6 +121,7 @@ function partColumn(column: string, file: string): CategoryColumn {
 }
 
 function inFileOrder({ columns, names }: TableFile): Column[] {
-  const place = ({ recipe }: Column): number => names.indexOf(recipe.column)
+  const places = new Map(names.map((name, index) => [name, index]))
+  const place = ({ recipe }: Column): number => places.get(recipe.column) as number
   return [...columns.values()].sort((a, b) => place(a) - place(b))
 }

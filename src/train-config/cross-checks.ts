@@ -1,6 +1,7 @@
 /** What no schema says: keys that must fit each other, and files that must be there. Looks at values that may be anything, so that all mistakes are told at once. */
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { shortList } from '../data/csv-file.js'
 import { metricNames } from '../training/metrics.js'
 import { meant, type Mistake } from './mistakes.js'
 import type { ConfigPath } from './source.js'
@@ -99,7 +100,7 @@ function columns({ data }: Fields): Mistake[] {
     return [
       {
         path,
-        message: `should be a column of data.columns (${known.join(', ')}), but is ${JSON.stringify(name)}`,
+        message: `should be a column of data.columns (${shortList(known, 20)}), but is ${JSON.stringify(name)}`,
         ...meant(name, known),
       },
     ]

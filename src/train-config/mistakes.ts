@@ -202,5 +202,6 @@ function describe(value: unknown): string {
   if (value === undefined) return 'missing'
   if (Array.isArray(value)) return `a list of ${value.length}`
   if (typeof value === 'object' && value !== null) return `keys and values (${Object.keys(value).join(', ')})`
-  return typeof value === 'string' ? `the text ${JSON.stringify(value)}` : String(value)
+  if (typeof value !== 'string') return String(value)
+  return `the text ${JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}...` : value)}`
 }

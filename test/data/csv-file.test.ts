@@ -76,7 +76,10 @@ describe('CSV files', () => {
     await refused('a,b,a\n', /line 1: two columns are called 'a'/)
     await refused('a,,c\n', /line 1: column 2 has no name/)
     await refused('', /table\.csv is empty/)
-    await refused(Buffer.from('a,b\nm\xfcller,1\n', 'latin1'), /should be UTF-8, but is not \(in bytes 0 to 13\)/)
+    await refused(Buffer.from('a,b\nm\xfcller,1\n', 'latin1'), /line 2: should be UTF-8, but is not/)
+    const long = `a,b\r\n${'é,€\r\n'.repeat(20_000)}`
+    await refused(Buffer.concat([Buffer.from(long), Buffer.from([0x31, 0x2c, 0xff])]), /line 20002: should be UTF-8/)
+    await refused(Buffer.concat([Buffer.from(long), Buffer.from([0xe2, 0x82])]), /line 20002: should be UTF-8/)
     await refused(Buffer.from('a,b\n1,2\n', 'utf16le'), /two columns|should be UTF-8|should have|has no name|no column/)
     await assert.rejects(readCsv(join(folder, 'none.csv'), {}, { columns: () => undefined, row: () => undefined }), {
       code: 'ERR_DATA',

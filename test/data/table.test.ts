@@ -43,6 +43,23 @@ describe('tables as data', function () {
   const number = { role: 'number' } as const
   const category = { role: 'category' } as const
 
+  it('says when a fraction of the rows is none, and names a file without rows', async () => {
+    const spec = { columns: { x: number, y: number }, split: { by: 'fraction', val: 0.2, test: 0.1 } } as const
+    write('table.csv', 'x,y\n1,2\n3,4\n5,6\n')
+    const { val, report } = await open(spec)
+    assert.equal(val, null)
+    assert.match(report.join('\n'), /seed 0; val 0\.2 of 3 rows is none; test 0\.1 of 3 rows is none\)/)
+    write('table.csv', 'x,y\n')
+    await refused(spec, 'ERR_DATA', /table\.csv has no rows for training/)
+  })
+
+  it('takes thousands of columns', async () => {
+    const names = Array.from({ length: 3000 }, (_, index) => `c${index}`)
+    write('table.csv', `${names.join(',')},y\n${'1,'.repeat(3000)}2\n`)
+    const columns = Object.fromEntries([...names, 'y'].map((name) => [name, number]))
+    assert.deepEqual((await open({ columns })).inputs[0]?.shape, [3000])
+  })
+
   it('makes inputs of numbers, categories and texts, as declared and by default', async () => {
     write('table.csv', 'id,size,colour,word,y\nr0,1.5,red,ab,1\nr1,-2,blue,bad,2\nr2,1e3,red,c,3\n')
     const columns: Record<string, ColumnSpec> = {
