@@ -63,7 +63,8 @@ async function tensorsOf(path: string, names: readonly string[]): Promise<Tensor
   const found = new Map<string, Tensor>()
   collect(await load(path), '', found)
   const tensors = names.map((name) => tensorAt(found, name, path))
-  for (const [name, tensor] of found) if (!names.includes(name)) tensor.dispose()
+  // One tensor may have several names, as tied weights have.
+  for (const tensor of found.values()) if (!tensors.includes(tensor)) tensor.dispose()
   const [samples] = tensors[0]?.shape ?? []
   for (const [index, { shape }] of tensors.entries())
     if (shape.length === 0 || shape[0] !== samples)

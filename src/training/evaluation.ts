@@ -4,6 +4,7 @@ import type { TrainingConfig } from '../checkpoint/training-config.js'
 import { TorchkeepError } from '../format/errors.js'
 import { CheckpointModel, type CheckpointModelOptions } from './checkpoint-model.js'
 import { type BatchFeed, feedOf, type TrainingData } from './feed.js'
+import { leaveAfterFailure } from './leave-epochs.js'
 import { lossFunction } from './losses.js'
 import { checkMetrics, type MetricFunction, resolveMetrics } from './metrics.js'
 import type { LossFunction } from './recording.js'
@@ -44,11 +45,12 @@ export async function evaluateCheckpoint(
   const model = await CheckpointModel.load(path, options)
   try {
     const feed = await feedOf(data, 'evaluation', options.signal ?? null)
-    try {
-      return await evaluateOn(model, feed, options)
-    } finally {
-      await feed.leaveEpoch()
-    }
+    const found = await evaluateOn(model, feed, options).catch(async (error: unknown) => {
+      await leaveAfterFailure([feed])
+      throw error
+    })
+    await feed.leaveEpoch()
+    return found
   } finally {
     model.dispose()
   }

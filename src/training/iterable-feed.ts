@@ -5,6 +5,7 @@ import { TorchkeepError } from '../format/errors.js'
 import type { Batch } from './batch-queue.js'
 import type { BatchFeed, FeedEvaluation, FeedPosition, FeedRunOptions, FeedRunResult } from './feed.js'
 import { askState, type BatchKind, IterableEpoch, kindOf, messageOf } from './iterable-epoch.js'
+import { leaveAfterFailure } from './leave-epochs.js'
 import { QueuedBatches } from './queued-batches.js'
 
 /**
@@ -54,7 +55,7 @@ export class IterableFeed implements BatchFeed {
     try {
       await feed.#readFirst()
     } catch (error) {
-      await feed.leaveEpoch()
+      await leaveAfterFailure([feed])
       throw error
     }
     return feed

@@ -57,6 +57,7 @@ export interface RunLog {
 export class RunLogs {
   readonly #logs: readonly RunLog[]
   readonly #began: number
+  #isClosed = false
 
   private constructor(logs: readonly RunLog[], began: number) {
     this.#logs = logs
@@ -96,14 +97,16 @@ export class RunLogs {
     return new RunLogs(logs, began)
   }
 
-  /** Books an event in all logs. Returns at once. */
+  /** Books an event in all logs. Returns at once. What comes after {@link close}, as the warning of a handler whose promise is rejected late does, is in no log. */
   record<Name extends keyof TrainerEvents>(name: Name, event: TrainerEvents[Name][0]): void {
+    if (this.#isClosed) return
     const moment = { timeMs: Date.now(), seconds: Math.round((performance.now() - this.#began) * 1000) / 1e6 }
     for (const log of this.#logs) log.record(name, event, moment)
   }
 
   /** Resolves when everything recorded is in the files; call it before `train` resolves or rejects. Never rejects. */
   async close(): Promise<void> {
+    this.#isClosed = true
     await Promise.all(this.#logs.map((log) => log.close()))
   }
 }

@@ -10,6 +10,7 @@ import { hasRunBest } from './best-files.js'
 import { Emission } from './emission.js'
 import type { TrainerEvents } from './events.js'
 import { type BatchFeed, feedOf, type TrainingData } from './feed.js'
+import { leaveAfterFailure, leaveEpochs } from './leave-epochs.js'
 import { runMetadata } from './metadata.js'
 import type { MetricFunction } from './metrics.js'
 import { ModelCheckpoint, type ModelCheckpointOptions } from './model-checkpoint.js'
@@ -167,14 +168,20 @@ export class ProgressiveTrainer extends EventEmitter<TrainerEvents> {
 
   async #train(trainData: TrainingData, valData: TrainingData | null, options: TrainOptions): Promise<TrainingSummary> {
     const signal = options.signal ?? null
-    const training = await feedOf(trainData, 'training', signal)
-    const validation = valData === null ? null : await feedOf(valData, 'validation', signal)
+    const feeds: BatchFeed[] = []
+    let result: TrainingSummary
     try {
-      return await this.#trainOn(training, validation, options)
-    } finally {
-      await training.leaveEpoch()
-      await validation?.leaveEpoch()
+      const training = await feedOf(trainData, 'training', signal)
+      feeds.push(training)
+      const validation = valData === null ? null : await feedOf(valData, 'validation', signal)
+      if (validation !== null) feeds.push(validation)
+      result = await this.#trainOn(training, validation, options)
+    } catch (error) {
+      await leaveAfterFailure(feeds)
+      throw error
     }
+    await leaveEpochs(feeds)
+    return result
   }
 
   async #trainOn(training: BatchFeed, validation: BatchFeed | null, options: TrainOptions): Promise<TrainingSummary> {

@@ -73,6 +73,16 @@ export default 7
     )
   })
 
+  it('takes a tensor that the file has under another name too', async () => {
+    const [x, y] = [numbers(1, 2, 3), numbers(4, 5, 6)]
+    await save(join(folder, 'alias.pth'), { x, also_x: x, y })
+    const { train } = await open({ format: 'tensors', file: 'alias.pth', inputs: ['x'], target: 'y', shuffle: false })
+    assert.deepEqual(
+      (train as DataLoader).dataset.get(2).map((value) => value.item()),
+      [3, 6],
+    )
+  })
+
   it('takes what a module exports or gives', async () => {
     const spec: ModuleSpec = { format: 'module', file: 'data.mjs', batch_size: 2, shuffle: false }
     assert.deepEqual(targets((await open({ ...spec, export: 'set' })).train), [1, 2, 3, 4])

@@ -113,4 +113,40 @@ describe('the figures of a run', function () {
     })
     assert.ok(reads < 20, `${reads} samples were read`)
   })
+
+  it('tells what ended it, whatever the data do when they are closed, and closes all data', async () => {
+    const closed: string[] = []
+    const warnings: Error[] = []
+    const onWarning = (warning: Error): void => void warnings.push(warning)
+    const data = (name: string, batch: (index: number) => Tensor[]) => ({
+      [Symbol.iterator]() {
+        let index = 0
+        return {
+          next: () => ({ done: false as const, value: batch(index++) }),
+          return: () => {
+            closed.push(name)
+            throw new Error(`${name} cannot be closed`)
+          },
+        }
+      },
+    })
+    const [x, wide, y] = [randn([2, 1]), randn([2, 2]), randn([2, 1])]
+    const pair = (): Tensor[] => [x, y]
+    const wrong = (index: number): Tensor[] => [index < 3 ? x : wide, y]
+    const run = trainer('closing', { phases: [{ name: 'p', epochs: 1, lr: 0.01 }] })
+    process.on('warning', onWarning)
+    await assert.rejects(run.train(data('training', wrong), data('validation', pair)), {
+      code: 'ERR_DATA',
+      message: /batch 4 of an epoch of the training data should be/,
+    })
+    const broken = data('broken', () => [])
+    await assert.rejects(run.train(data('alone', pair), broken), { message: /validation data should be an array/ })
+    await delay(1)
+    process.off('warning', onWarning)
+    assert.deepEqual(closed.sort(), ['alone', 'broken', 'training', 'validation'])
+    assert.ok(
+      warnings.some(({ message }) => message.includes('training cannot be closed')),
+      String(warnings),
+    )
+  })
 })
