@@ -32,6 +32,26 @@ function neededBy(graph: ExportedGraph, module: Module): Map<string, Tensor> {
   return needed
 }
 
+/** Names of the module's non-persistent buffers that a checkpoint holds with other values: `loadStateDict` does not put them back, as in Python. */
+export function differingBuffers(module: Module, graph: ModelGraph | null): string[] {
+  const persistent = module.stateDict()
+  const names = [...module.namedBuffers()].flatMap(([name, buffer]) => {
+    const saved: unknown = graph?.constants?.train.get(name)
+    return persistent.has(name) || !(saved instanceof Tensor) || hasSameValues(buffer, saved) ? [] : [name]
+  })
+  for (const tensor of persistent.values()) tensor.dispose()
+  return names
+}
+
+function hasSameValues(a: Tensor, b: Tensor): boolean {
+  if (a.dtype !== b.dtype || String(a.shape) !== String(b.shape)) return false
+  const bytes = (tensor: Tensor): Buffer => {
+    const { buffer, byteOffset, byteLength } = tensor.data()
+    return Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength)
+  }
+  return bytes(a).equals(bytes(b))
+}
+
 /**
  * The constant of the evaluation graph with this name in a checkpoint that was read; undefined without.
  *

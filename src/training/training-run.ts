@@ -10,6 +10,7 @@ import type { BatchFeed } from './feed.js'
 import { effectiveThreads } from './metadata.js'
 import type { Metric } from './metrics.js'
 import type { ModelCheckpoint } from './model-checkpoint.js'
+import { differingBuffers } from './model-graph.js'
 import type { Monitor } from './monitor.js'
 import type { PhaseNames } from './patterns.js'
 import type { PhaseConfig } from './phase-config.js'
@@ -70,6 +71,12 @@ export class TrainingRun {
     const { checkpoint, path } = restored
     restoreWeights(model, restored)
     this.#restored = restored
+    const differing = differingBuffers(model, checkpoint.modelGraph)
+    if (differing.length > 0)
+      emission.warn(
+        'buffers',
+        `the run that wrote ${path} had other values in the buffers ${differing.join(', ')}, which are not persistent and so are not put back: this run does not go on with the same bits`,
+      )
     const state = RunState.from(checkpoint)
     this.#state = state
     const plan = this.#plan

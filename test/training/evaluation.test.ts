@@ -104,6 +104,20 @@ for name in ('train', 'eval'):
     await assertSameBits(latestPath(join(folder, 'parts')), latestPath(join(folder, 'whole')))
   })
 
+  it('tells where a resumed run has other values in buffers that are not put back', async () => {
+    const { trainer, loaders } = run('told')
+    const { notes } = await trainer.train(...loaders, { resumeFrom: latestPath(join(folder, 'bits')) })
+    assert.deepEqual(
+      notes.map((note) => /other values in the buffers (.*), which are not persistent/.exec(note)?.[1]),
+      ['inner.seen'],
+    )
+    const same = run('same', 0)
+    const { notes: none } = await same.trainer.train(...same.loaders, {
+      resumeFrom: latestPath(join(folder, 'whole')),
+    })
+    assert.deepEqual(none, [])
+  })
+
   it('names what a file lacks', async () => {
     const path = latestPath(join(folder, 'bits'))
     const value = (await load(path)) as Map<string, unknown>
