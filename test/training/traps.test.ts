@@ -1,14 +1,44 @@
 /** Traps of other trainers (E1-E16 of trainer-anchors.md) and faults of the older system (seed-system.md 6) that a whole run could have. Those of one class alone are tested with it. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Tensor } from '../../lib/index.js'
+import { DataLoader, Dataset, type Tensor, tensor } from '../../lib/index.js'
 import { latestBestPath, latestPath, phasePath } from '../../src/checkpoint/layout.js'
 import { type Checkpoint, decodeCheckpoint } from '../../src/checkpoint/schema.js'
 import type { Phase, TrainingConfig } from '../../src/checkpoint/training-config.js'
 import { load } from '../../src/serialization.js'
-import { smallRun } from './small-run.js'
+import { ProgressiveTrainer, type TrainOptions } from '../../src/training/trainer.js'
+import { runChild } from '../native/child.js'
+import { SmallNet, smallRun } from './small-run.js'
+
+/** A program with little memory: in one run the first batch is too much, in the other what is left after an epoch. */
+const outOfMemory = (folder: string): string => `
+import { readdirSync } from 'node:fs'
+const { DataLoader, load: read, nn, ones, ProgressiveTrainer, randn, TensorDataset } = await import(${JSON.stringify(new URL('../../src/index.js', import.meta.url).href)})
+const loader = (rows, batchSize) => new DataLoader(new TensorDataset(randn([rows, 4]), randn([rows, 1])), { batchSize })
+const wide = () => new nn.Sequential(new nn.Linear(4, 20000), new nn.ReLU(), new nn.Linear(20000, 1))
+const make = (folder) => new ProgressiveTrainer(wide(), null, { loss: 'mse', phases: [{ name: 'p', epochs: 3, lr: 0.01 }] }, {
+  checkpointDir: folder, threads: 1, logs: false,
+})
+const codeOf = (promise) => promise.then(() => 'finished', (error) => error.code ?? error.stack)
+const first = ${JSON.stringify(join(folder, 'first'))}
+const code = await codeOf(make(first).train(loader(800, 800), loader(4, 4)))
+const files = () => { try { return readdirSync(first, { recursive: true }).filter((name) => name.endsWith('.pth')) } catch { return [] } }
+console.log('at once: ' + code + ', files: ' + files().length)
+const second = ${JSON.stringify(join(folder, 'second'))}
+const trainer = make(second)
+const held = []
+let stop
+trainer.on('stop', ({ reason }) => (stop = reason))
+trainer.on('checkpoint', () => {
+  for (let size = 4e6; size > 1000;) try { held.push(ones([size])) } catch { size = Math.floor(size / 2) }
+})
+const later = await codeOf(trainer.train(loader(64, 4), loader(64, 4)))
+for (const tensor of held) tensor.dispose()
+const epochOf = async (name) => (await read(second + name)).get('epoch')
+console.log('later: ' + later + ', best: ' + (await epochOf('/best/latest_best.pth')) + ', latest: ' + (await epochOf('/latest.pth')) + ', stop: ' + stop)
+`
 
 describe('traps', function () {
   this.timeout(60_000)
@@ -51,6 +81,38 @@ describe('traps', function () {
       new Set(steps.map((own) => Number(own.get('step')?.item()))),
       new Set([latest.trainingState.globalStep]),
     )
+  })
+
+  it('E3: a resume inside an epoch sees each sample that is left, once, and none again', async () => {
+    class Seen extends Dataset {
+      override readonly length = 8
+      readonly rows: number[] = []
+      override get(row: number): Tensor[] {
+        this.rows.push(row)
+        return [tensor([row, 1, 2, 3]), tensor([row])]
+      }
+    }
+    const train = async (folder: string, options: TrainOptions, stopAt: number): Promise<number[]> => {
+      const data = new Seen()
+      const trainer = new ProgressiveTrainer(new SmallNet(), null, config([{ name: 'p', epochs: 2, lr: 0.01 }]), {
+        checkpointDir: folder,
+        checkpoint: { everySteps: 1, keepLast: null },
+        threads: 1,
+        logs: false,
+      })
+      const stop = new AbortController()
+      trainer.on('phase', () => data.rows.splice(0))
+      trainer.on('step', ({ step }) => step === stopAt && stop.abort())
+      const result = trainer.train(new DataLoader(data, { batchSize: 2 }), null, { ...options, signal: stop.signal })
+      await (stopAt === 0 ? result : assert.rejects(result, { code: 'ERR_ABORTED' }))
+      return data.rows
+    }
+    await train(folder, {}, 6)
+    const file = readdirSync(join(folder, 'regular')).find((name) => name.endsWith('_step_2.pth')) as string
+    assert.deepEqual(await train(join(folder, 'again'), { resumeFrom: join(folder, 'regular', file) }, 0), [
+      ...[4, 5, 6, 7],
+      ...[0, 1, 2, 3, 4, 5, 6, 7],
+    ])
   })
 
   it('E5: a resume after the unfreezing does not freeze again', async () => {
@@ -104,7 +166,7 @@ describe('traps', function () {
     }
   })
 
-  it('fault 5: an early stop of phase 1 does not skip phase 2; fault 15: the configuration and the time that really were are in the file', async () => {
+  it('fault 15: the configuration and the time that really were are in the file, and an early stop of phase 1 does not skip phase 2', async () => {
     const given = config([
       { ...tooHigh, epochs: 5, earlyStopping: { patience: 1 } },
       { name: 'calm', epochs: 1, lr: 1e-4 },
@@ -116,5 +178,48 @@ describe('traps', function () {
     assert.ok(trainingState.totalTrainingTime > 0)
     const times = trainingState.metricsHistory.reduce((sum, { trainingTime }) => sum + trainingTime, 0)
     assert.ok(Math.abs(trainingState.totalTrainingTime - times) < 1e-9)
+  })
+
+  it('fault 1: a run ends, with memory and times as numbers in its history, the file and the sidecar', async () => {
+    const { metricsHistory } = await smallRun(folder, { config: config([{ name: 'p', epochs: 2, lr: 0.01 }]) }).train()
+    assert.equal(metricsHistory.length, 2)
+    for (const { memoryUsageMb, trainingTime, samplesPerSecond } of metricsHistory)
+      for (const value of [memoryUsageMb, trainingTime, samplesPerSecond])
+        assert.ok(typeof value === 'number' && value > 0 && Number.isFinite(value), String(value))
+    assert.deepEqual((await read(latestPath(folder))).trainingState.metricsHistory, metricsHistory)
+    const [sidecar = ''] = readdirSync(join(folder, 'metrics')).filter((name) => name.startsWith('metrics_epoch_2_'))
+    const { training_state: state } = JSON.parse(readFileSync(join(folder, 'metrics', sidecar), 'utf8')) as {
+      training_state: { metrics_history: { memory_usage: number }[] }
+    }
+    assert.deepEqual(
+      state.metrics_history.map((row) => row.memory_usage),
+      metricsHistory.map(({ memoryUsageMb }) => memoryUsageMb),
+    )
+  })
+
+  it('fault 12: a run that is out of memory ends with that error, and no epoch of nothing becomes the best', async () => {
+    const { stdout, stderr, code } = await runChild(outOfMemory(folder), { TORCHKEEP_HOST_LIMIT_BYTES: '60000000' })
+    assert.equal(code, 0, stderr)
+    assert.deepEqual(stdout.trim().split('\n'), [
+      'at once: ERR_OUT_OF_MEMORY, files: 0',
+      'later: ERR_OUT_OF_MEMORY, best: 1, latest: 1, stop: ERR_OUT_OF_MEMORY',
+    ])
+  })
+
+  it('fault 20: a run leaves the modes and the gradient flags of the model as they were, whatever ends it', async () => {
+    const run = smallRun(folder)
+    run.model.body.eval()
+    const parameters = run.model.parameters()
+    const states = (): unknown[] => [
+      ...[...run.model.namedModules().values()].map(({ training }) => training),
+      ...parameters.map(({ requiresGrad, grad }) => [requiresGrad, grad]),
+    ]
+    const before = states()
+    const stop = new AbortController()
+    run.trainer.on('phase', ({ phase }) => phase === 2 && stop.abort())
+    await assert.rejects(run.train({ signal: stop.signal }), { code: 'ERR_ABORTED' })
+    assert.deepEqual(states(), before)
+    await run.train({ resumeFrom: 'latest' })
+    assert.deepEqual(states(), before)
   })
 })
