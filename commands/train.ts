@@ -121,7 +121,7 @@ export default class Train extends BaseCommand {
       }
     } catch (error) {
       const { asInterruption } = show
-      throw interrupt.exitCode === null ? error : asInterruption(error, interrupt.exitCode, args.config)
+      throw interrupt.exitCode === null ? error : asInterruption(error, interrupt.exitCode, this.argv)
     } finally {
       interrupt.release()
     }

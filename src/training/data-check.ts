@@ -28,7 +28,7 @@ export function checkFeed(
     const [output, target] = [outputs[0] as Tensor, example.at(-1) as Tensor]
     checkTargets(lossName, output, target, feed)
     checkMetrics(metrics, output.shape, target.shape, () => (feed.targets ?? target).data())
-    checkLoss(exampleLoss(loss, outputs, target))
+    checkLoss(lossOf(loss, outputs, target, feed))
   } finally {
     for (const tensor of [...outputs, ...example]) if (tensor instanceof Tensor) tensor.dispose()
   }
@@ -39,7 +39,8 @@ function outputsFor(model: Module, inputs: readonly Tensor[], feed: BatchFeed): 
   try {
     return exampleOutputs(model, inputs)
   } catch (error) {
-    if (!(error instanceof TorchkeepError) || error.code !== 'ERR_TORCH') throw error
+    if (!(error instanceof TorchkeepError)) return ownCodeFailed("the model's forward()", feed, error)
+    if (error.code !== 'ERR_TORCH') throw error
     const found = inputs.map((input) => `${input.dtype} ${shape(input)} on ${input.device}`).join(', ')
     throw new TorchkeepError(
       'ERR_DATA',
@@ -47,6 +48,25 @@ function outputsFor(model: Module, inputs: readonly Tensor[], feed: BatchFeed): 
       { cause: error },
     )
   }
+}
+
+function lossOf(loss: LossFunction, outputs: readonly Tensor[], target: Tensor, feed: BatchFeed): unknown {
+  try {
+    return exampleLoss(loss, outputs, target)
+  } catch (error) {
+    if (error instanceof TorchkeepError) throw error
+    return ownCodeFailed('the loss function', feed, error)
+  }
+}
+
+/** What a user's code throws may be anything, and says neither whose it is nor what ran. */
+function ownCodeFailed(what: string, feed: BatchFeed, error: unknown): never {
+  const reason = error instanceof Error ? error.message : String(error)
+  throw new TorchkeepError(
+    'ERR_INVALID_ARGUMENT',
+    `${what} failed on the first batch of the ${feed.role} data: ${reason}`,
+    { cause: error },
+  )
 }
 
 function checkOutputs(outputs: readonly unknown[], lossName: TrainingConfig['loss']): void {

@@ -103,9 +103,19 @@ export function summaryText(summary: SummaryLine): string[] {
   ]
 }
 
+/** What to type to go on from the newest checkpoint: the command as it was typed, since folder and changes have to be the same. */
+function resumeCommand(argv: readonly string[]): string {
+  const isResume = (word: string | undefined): boolean => word === '--resume'
+  const others = argv.filter(
+    (word, index) => !isResume(word) && !isResume(argv[index - 1]) && !word.startsWith('--resume='),
+  )
+  const quoted = others.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`))
+  return `torchkeep train ${quoted.join(' ')} --resume latest`
+}
+
 /** The error of a run that a signal ended, with what to type next and the exit code for the signal; any other error as it is. */
-export function asInterruption(error: unknown, exitCode: number, config: string): unknown {
+export function asInterruption(error: unknown, exitCode: number, argv: readonly string[]): unknown {
   if (!(error instanceof TorchkeepError) || error.code !== 'ERR_ABORTED') return error
-  const suggestions = [`torchkeep train ${config} --resume latest goes on with the same bits`]
+  const suggestions = [`${resumeCommand(argv)} goes on with the same bits`]
   return Object.assign(new TorchkeepError(error.code, error.message, { suggestions }), { exitCode })
 }

@@ -153,11 +153,22 @@ describe('mistakes', function () {
       refused(() => trainer({}, new FunctionNet(fn)).train(loader()), 'ERR_INVALID_ARGUMENT', message)
     await train(() => undefined, /forward\(\) should return a tensor or an array of tensors, but returned undefined/)
     await train(async (x, layer) => layer.call(x), /forward\(\) must not be async/)
+    await train(() => {
+      throw new RangeError('boom')
+    }, /the model's forward\(\) failed on the first batch of the training data: boom/)
     await train(
       (x, layer) => [layer.call(x), layer.call(x)],
       /'mse' compares one output with the target, but the model returns 2/,
     )
     const loss = (fn: unknown): Promise<unknown> => trainer({ loss: 'custom' }, linear(), { loss: fn }).train(loader())
+    await refused(
+      () =>
+        loss(() => {
+          throw new TypeError('no loss')
+        }),
+      'ERR_INVALID_ARGUMENT',
+      /the loss function failed on the first batch of the training data: no loss/,
+    )
     await refused(
       () => loss((output: Tensor, target: Tensor) => output.sub(target)),
       'ERR_INVALID_ARGUMENT',
