@@ -123,7 +123,10 @@ function checkName(checkpoint: TopLevel, name: string, say: Say): void {
   }
   compare('epoch', epoch)
   compare('phase', phase)
-  if (/^(latest_)?best(_model)?([._]|$)/.test(name) && checkpoint.get('is_best') === false) {
+  // Our best/ keeps the best few, each under its epoch; is_best says that all before were worse.
+  const isOneOfBest = checkpoint.get('format') === 'torchkeep' && epoch !== undefined
+  const saysBest = /^(latest_)?best(_model)?([._]|$)/.test(name)
+  if (saysBest && !isOneOfBest && checkpoint.get('is_best') === false) {
     say('is_best', 'the file name says best, but is_best is false')
   }
 }
