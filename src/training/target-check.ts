@@ -18,6 +18,9 @@ export function checkTargets(loss: TrainingConfig['loss'], output: Tensor, targe
   if (String(output.shape) !== String(target.shape))
     fail(feed, `${what} of shape ${shape(output)} like the model's output for '${loss}'`, `of shape ${shape(target)}`)
   if (output.dtype !== target.dtype) fail(feed, `${output.dtype} like the model's output for '${loss}'`, target.dtype)
+  // The softmax of one output is 1 whatever it is: the loss would be 0, and nothing would be learned.
+  if (loss === 'cross_entropy' && (output.shape[1] ?? output.shape[0]) === 1)
+    fail(feed, `${what} of two or more classes for '${loss}'`, `of shape ${shape(target)}: one number`, asClasses)
   checkRange(loss, target, feed)
 }
 
@@ -51,7 +54,12 @@ function checkRange(loss: TrainingConfig['loss'], target: Tensor, feed: BatchFee
   const isProbability = loss === 'bce_with_logits' || loss === 'cross_entropy'
   const wrong = values.findIndex((value) => !Number.isFinite(value) || (isProbability && (value < 0 || value > 1)))
   if (wrong !== -1)
-    fail(feed, isProbability ? `from 0 to 1 for '${loss}'` : 'finite', `${values[wrong]} at position ${wrong}`)
+    fail(
+      feed,
+      isProbability ? `from 0 to 1 for '${loss}'` : 'finite',
+      `${values[wrong]} at position ${wrong}`,
+      loss === 'cross_entropy' ? asClasses : [],
+    )
 }
 
 /** Of all targets, or of the first batch. */
@@ -59,6 +67,11 @@ function valuesOf(feed: BatchFeed, target: Tensor) {
   const all = feed.targets
   return (all !== null && all.dtype === target.dtype ? all : target).data()
 }
+
+const asClasses = [
+  'classes are int64 numbers; a table gives them for a target with role: category',
+  'bce_with_logits is for one number that is 0 or 1',
+]
 
 /** `ignore_index` of PyTorch's cross-entropy. */
 const ignoredLabel = -100n

@@ -73,6 +73,12 @@ describe('trainer errors', function () {
       /float32 like the model's output for 'mse', but are int64/,
     )
     const classify = (y: Tensor): Promise<unknown> => trainer({ loss: 'cross_entropy' }).train(loader(x, y), null)
+    const oneOutput = trainer({ loss: 'cross_entropy' }, new nn.Linear(4, 1))
+    await refused(
+      oneOutput.train(loader(x, zeros([8, 1])), null),
+      'ERR_DATA',
+      /class probabilities of two or more classes for 'cross_entropy', but are of shape \[4, 1\]: one number/,
+    )
     await refused(classify(randn([8])), 'ERR_DATA', /int64 class numbers for 'cross_entropy'|class probabilities/)
     await refused(
       classify(zeros([8], { dtype: 'int32' })),
