@@ -55,7 +55,13 @@ async function pathsNear(wanted: string, checkpointDir: string): Promise<string[
       candidates.map((path) => basename(path)),
     ),
   )
-  return [...nearNames(wanted, ['latest', 'best']), ...candidates.filter((path) => near.has(basename(path)))]
+  return [
+    ...nearNames(
+      wanted,
+      ['latest', 'best'].filter((word) => word !== wanted),
+    ),
+    ...candidates.filter((path) => near.has(basename(path))),
+  ]
 }
 
 async function filesOf(folder: string): Promise<string[]> {
