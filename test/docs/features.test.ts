@@ -1,8 +1,9 @@
 /** docs/features.md has every row of the checklist, in order, each with a test that exists or with the word later. */
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { packageRoot } from '../../src/libtorch/index.js'
+import { requireTests } from './named-tests.js'
 
 const document = readFileSync(join(packageRoot, 'docs', 'features.md'), 'utf8')
 const rowCount = 46
@@ -19,13 +20,6 @@ const rows: Row[] = [...document.matchAll(/^\| (\d+) \| ([^|]+) \|[^|]*\| ([^|]+
   ([, number, feature = '', proof = '']) => ({ number: Number(number), feature, proof }),
 )
 
-/** The titles of tests and of their groups in a file, as the source has them. */
-function titlesOf(path: string): Set<string> {
-  const source = readFileSync(join(packageRoot, path), 'utf8')
-  const calls = source.matchAll(/^\s*(?:describe|it)\(\s*(['"`])((?:\\.|(?!\1).)+)\1/gm)
-  return new Set([...calls].map(([, , title = '']) => title.replaceAll(/\\(.)/g, '$1')))
-}
-
 describe('docs/features.md', () => {
   it('has every row once, in order', () => {
     assert.deepEqual(
@@ -41,14 +35,7 @@ describe('docs/features.md', () => {
 
   for (const { number, feature, proof } of rows.filter((row) => row.proof !== 'later')) {
     it(`names tests that exist for row ${number}, ${feature}`, () => {
-      for (const part of proof.split('; ')) {
-        const [, path = '', list = ''] = /^`(test\/\S+\.test\.ts)` (\*.+\*)$/.exec(part) ?? []
-        assert.ok(path, `no \`file\` and *title* in: ${part}`)
-        assert.ok(existsSync(join(packageRoot, path)), `${path} is not there`)
-        const titles = titlesOf(path)
-        for (const title of list.slice(1, -1).split('*, *'))
-          assert.ok(titles.has(title), `${path} has no test '${title}'`)
-      }
+      requireTests(proof)
     })
   }
 })
