@@ -89,7 +89,8 @@ export const proofsOfDamage: ReadonlySet<FindingId> = new Set<FindingId>([
 ])
 
 /** Names that only the trainer and the older system give: what stands under them and is of no known format is no checkpoint any more. */
-const trainerNames = /^(checkpoint_epoch_\d+\w*|best_model_epoch_\d+\w*|phase_\d+_(end|best)|latest_best|latest)(-\d+)?\.pth$/
+const trainerNames =
+  /^(checkpoint_epoch_\d+\w*|best_model_epoch_\d+\w*|phase_\d+_(end|best)|latest_best|latest)(-\d+)?\.pth$/
 
 async function judge(
   { path, role, sizeBytes }: CheckpointDescription,

@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { parse } from 'yaml'
-import type { DataLoader} from '../../lib/index.js';
+import type { DataLoader } from '../../lib/index.js'
 import { type Tensor } from '../../lib/index.js'
 import { openData, type OpenedData, type TensorDescription } from '../../src/data/open-data.js'
 import type { DataSpec } from '../../src/data/spec.js'
