@@ -122,7 +122,7 @@ describe('loadCheckpoint', function () {
     for (const selection of ['all', 'regular', 'best'] as const) {
       const [byClass, byFunction] = [await saver.listCheckpoints(selection), await listCheckpoints(run, selection)]
       assert.deepEqual(byClass, byFunction)
-      const expected = { all: [3, 2, 2, 1, 1], regular: [3, 2, 1], best: [2, 1] }[selection]
+      const expected = { all: [3, 3, 2, 2, 1, 1], regular: [3, 2, 1], best: [3, 2, 1] }[selection]
       assert.deepEqual(
         byClass.map(({ epoch }) => epoch),
         expected,

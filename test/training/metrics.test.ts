@@ -143,9 +143,9 @@ describe('metrics in a run', () => {
     assert.ok(Object.values(found).every(Number.isFinite), JSON.stringify(found))
     delays.sort((a, b) => b - a)
     assert.ok(delays.length > 20, `only ${delays.length} turns`)
-    // The longest ones of some hundred may hold a garbage collection, whose threads count too.
-    const percentile = delays[Math.floor(delays.length / 50)] as number
-    assert.ok(percentile < 20, `the longest: ${delays.slice(0, 10).join(', ')} ms`)
+    // The longest ones may hold garbage collections and compilations, whose threads count too.
+    const percentile = delays[Math.floor(delays.length / 10)] as number
+    assert.ok(percentile < 25, `the longest: ${delays.slice(0, 10).join(', ')} ms`)
   })
 
   it('are NaN where they cannot be computed, and never an exception', async () => {
