@@ -8,7 +8,12 @@ import { existsSync, lstatSync, mkdirSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** Besides torch and numpy: import name and pinned requirement. */
-const packages = { scipy: 'scipy==1.17.1', sklearn: 'scikit-learn==1.9.1' }
+const packages = {
+  huggingface_hub: 'huggingface_hub==2.4.0',
+  safetensors: 'safetensors==0.8.0',
+  scipy: 'scipy==1.17.1',
+  sklearn: 'scikit-learn==1.9.1',
+}
 
 /** The same, installed without what they require: TensorBoard's readers need little of what its server does. */
 const bare = { tensorboard: ['tensorboard==2.21.0', 'protobuf==7.36.2', 'absl-py==2.5.1'] }
