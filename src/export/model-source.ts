@@ -1,0 +1,205 @@
+/** What an export is made from: the weights of a checkpoint of any layout as descriptions, and the model that runs them where it is known. */
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import { checkBytes } from '../checkpoint/check-bytes.js'
+import type { Plain } from '../checkpoint/fields.js'
+import type { CheckpointKind } from '../checkpoint/kind.js'
+import type { Layout } from '../checkpoint/layouts.js'
+import type { TopLevel } from '../checkpoint/migrations.js'
+import { normalizeCheckpoint, type NormalizedCheckpoint } from '../checkpoint/normalize.js'
+import { recoveryRecordOf } from '../checkpoint/recovery-record.js'
+import { ByteSource } from '../format/byte-source.js'
+import { TorchkeepError } from '../format/errors.js'
+import { readTorchFile, type TorchFile } from '../format/read.js'
+import { isTensorRecord, type AnyTensorRecord, type ByteOrigin, type TensorRecord } from '../format/tensor-record.js'
+import { OrderedDict } from '../format/values.js'
+import { strided } from '../format/walk.js'
+import { trainingNode } from './evaluation-mode.js'
+import { modelFromCheckpoint, modelOf, type FoundModel } from './model-from-checkpoint.js'
+import { readPt2Program } from './program.js'
+import type { ExportableModel } from './types.js'
+
+/** How {@link openExportSource} makes the model. */
+export interface ExportSourceOptions {
+  /** A `.pt2`, or a module (`.js`, `.mjs`, `.ts`...) that exports a `nn.Module`, its class or a function. In place of the checkpoint's own graph. */
+  model?: string
+  /** Of the module. `default` unless told. */
+  modelExport?: string
+  /** The first argument of the module's class or function. `{}` unless told. */
+  modelOptions?: Plain
+  /** A file with inputs for the model; a module is recorded with them. */
+  sample?: string
+  signal?: AbortSignal
+  onProgress?: (progress: { what: string; doneBytes: number; totalBytes: number }) => void
+}
+
+/** What an export is made from. Nothing of it is open; no weights are in memory. */
+export interface ExportSource {
+  path: string
+  /** In hex. Of a checkpoint in several files, of the one that names the others. */
+  fileSha256: string
+  file: TorchFile
+  kind: CheckpointKind
+  layout: Layout | null
+  /** The file's value under the keys of version 3. Integral floats are `PyFloat`s, so that they are written as floats again. */
+  normalized: TopLevel
+  /** The model's tensors under its own names, with `_metadata` where the file has it. Aliases share a storage. */
+  stateDict: OrderedDict<string, AnyTensorRecord>
+  /** Null where the file does not tell and none was given; the gaps say why. */
+  model: ExportableModel | null
+  /** What a module was recorded with; null where {@link ExportSource.model} is not from a module. */
+  sample: readonly TensorRecord<Uint8Array>[] | null
+  /** What is missing or noteworthy, as sentences. */
+  gaps: string[]
+}
+
+/**
+ * Reads a checkpoint for an export. Every byte of it is read once and its CRC-32 checked, so that no damaged weights leave.
+ *
+ * @throws TorchkeepError `ERR_CHECKPOINT_MISSING`, `_UNREADABLE`, `_CORRUPT` (naming the record), `_UNSAFE`; `_NEWER` for a later major version; `_UNSUPPORTED` for a file without weights by name, and one that was recovered with
+ *   damaged values left in it; `_INCOMPATIBLE` where weights and model do not fit; `ERR_LIBTORCH_MISSING` for a module without LibTorch; `ERR_ABORTED`.
+ */
+export async function openExportSource(path: string, options: ExportSourceOptions = {}): Promise<ExportSource> {
+  const file = await readTorchFile(path, { keepFloats: true })
+  const checkpoint = normalizeCheckpoint(file, { keepFloats: true })
+  const gaps: string[] = []
+  refuseNewer(path, checkpoint, gaps)
+  refuseDamagedRecovery(path, checkpoint.value, gaps)
+  const stateDict = stateDictOf(path, checkpoint, gaps)
+  const found = options.model === undefined ? await ownModel(path, file, checkpoint, stateDict) : null
+  await checkWholeness(
+    file,
+    checkpoint,
+    [...stateDict.values(), ...(found?.model?.constants.values() ?? [])],
+    options,
+    gaps,
+  )
+  if (found?.gap !== undefined && found.gap !== null) gaps.push(found.gap)
+  const { kind, layout, value: normalized } = checkpoint
+  const fileSha256 = await sha256(file, options.signal)
+  return {
+    path,
+    fileSha256,
+    file,
+    kind,
+    layout,
+    normalized,
+    stateDict,
+    model: found?.model ?? null,
+    sample: null,
+    gaps,
+  }
+}
+
+function refuseNewer(path: string, { newer, version }: NormalizedCheckpoint, gaps: string[]): void {
+  if (!newer) return
+  const message = `${path} has version ${version}; this Torchkeep knows up to 3.x`
+  if (Number.parseInt(version ?? '', 10) > 3)
+    throw new TorchkeepError('ERR_CHECKPOINT_NEWER', message, { suggestions: ['update torchkeep'] })
+  gaps.push(`The checkpoint has version ${version}, later than this Torchkeep: what is new in it was not understood.`)
+}
+
+function refuseDamagedRecovery(path: string, value: TopLevel, gaps: string[]): void {
+  const record = recoveryRecordOf(value)
+  if (record === null) return
+  if (record.damaged.length > 0)
+    throw new TorchkeepError(
+      'ERR_CHECKPOINT_UNSUPPORTED',
+      `${path} was recovered from a damaged file and still holds values known to be changed: ${record.damaged.slice(0, 3).join('; ')}`,
+      { suggestions: ['export an undamaged checkpoint of the run: torchkeep list shows them'] },
+    )
+  const acts = [...record.lost, ...record.repaired, ...record.filled]
+  gaps.push(`The checkpoint was recovered from a damaged file; what was done to it: ${acts.join('; ') || 'nothing'}.`)
+}
+
+function stateDictOf(
+  path: string,
+  { value, kind }: NormalizedCheckpoint,
+  gaps: string[],
+): OrderedDict<string, AnyTensorRecord> {
+  const found: unknown = value.get('model_state_dict')
+  if (!(found instanceof Map))
+    throw new TorchkeepError('ERR_CHECKPOINT_UNSUPPORTED', `${path} (${kind}) holds no weights by name to export`, {
+      suggestions: [`torchkeep inspect ${path} shows what is in it`],
+    })
+  const stateDict = new OrderedDict<string, AnyTensorRecord>()
+  if (found instanceof OrderedDict && found.metadata !== undefined) stateDict.metadata = found.metadata
+  for (const [name, item] of found as Map<unknown, unknown>) {
+    if (typeof name === 'string' && isTensorRecord(item)) stateDict.set(name, item)
+    else if (typeof name === 'string' && name.endsWith('_extra_state'))
+      gaps.push(`'${name}' of the state dict is no tensor and is not exported.`)
+    else
+      throw new TorchkeepError(
+        'ERR_CHECKPOINT_UNSUPPORTED',
+        `${path}: '${String(name)}' of its state dict is no tensor`,
+      )
+  }
+  if (stateDict.size > 0) return stateDict
+  throw new TorchkeepError('ERR_CHECKPOINT_UNSUPPORTED', `${path}: its state dict holds no tensor`)
+}
+
+/** The graph that the file itself holds. */
+async function ownModel(
+  path: string,
+  { container, value }: TorchFile,
+  checkpoint: NormalizedCheckpoint,
+  stateDict: ReadonlyMap<string, AnyTensorRecord>,
+): Promise<FoundModel> {
+  if (container !== 'pt2') return modelFromCheckpoint(path, checkpoint.value, stateDict)
+  const { program, extra } = await readPt2Program(path)
+  const training = trainingNode(program)
+  if (training !== null)
+    return { model: null, gap: `Its graph is one of training: ${training.node}: ${training.reason}.` }
+  const constants = value instanceof Map ? value.get('constants') : undefined
+  return modelOf(path, program, stateDict, constants, { autocast: autocastIn(path, extra), origin: 'pt2' })
+}
+
+/** What our own exports say in `extra/torchkeep.json`. */
+export function autocastIn(path: string, extra: ReadonlyMap<string, Buffer>): 'bfloat16' | null {
+  const text = extra.get('torchkeep.json')
+  if (text === undefined) return null
+  try {
+    const facts = JSON.parse(text.toString()) as { autocast?: unknown } | null
+    return facts?.autocast === 'bfloat16' ? 'bfloat16' : null
+  } catch (cause) {
+    throw new TorchkeepError('ERR_CHECKPOINT_CORRUPT', `${path}: extra/torchkeep.json is no JSON`, { cause })
+  }
+}
+
+/** Reads every byte once: the CRC-32 of what is exported must hold; values of the model that are not finite are told. */
+async function checkWholeness(
+  file: TorchFile,
+  checkpoint: NormalizedCheckpoint,
+  exported: readonly AnyTensorRecord<ByteOrigin>[],
+  { signal, onProgress }: ExportSourceOptions,
+  gaps: string[],
+): Promise<void> {
+  const used = new Set(exported.flatMap((record) => strided(record).map(({ storage }) => storage.recordName)))
+  const findings = await checkBytes(file, checkpoint, {
+    ...(signal === undefined ? {} : { signal }),
+    progress: (doneBytes, totalBytes) => onProgress?.({ what: 'checking', doneBytes, totalBytes }),
+  })
+  for (const { id, message, subject } of findings) {
+    if (id === 'record.crc' && used.has(subject ?? null))
+      throw new TorchkeepError('ERR_CHECKPOINT_CORRUPT', `${file.path}: ${message}`, {
+        finding: 'record.crc',
+        ...(subject === null ? {} : { subject }),
+        suggestions: [`torchkeep recover ${file.path} saves what is left`, 'export another checkpoint of the run'],
+      })
+    if (id === 'record.crc') gaps.push(`A part that is not exported is damaged: ${message}.`)
+    if (id === 'tensor.nonfinite' && checkpoint.value.get('model_state_dict') instanceof Map) gaps.push(`${message}.`)
+  }
+}
+
+async function sha256(file: TorchFile, signal: AbortSignal | undefined): Promise<string> {
+  const path = file.container === 'distributed' ? join(file.path, '.metadata') : file.path
+  return ByteSource.with(path, async (source) => {
+    source.requireUnchanged(file.identity)
+    const hash = createHash('sha256')
+    for await (const chunk of source.chunks(0, source.sizeBytes)) {
+      if (signal?.aborted === true) throw new TorchkeepError('ERR_ABORTED', 'the export was stopped')
+      hash.update(chunk)
+    }
+    return hash.digest('hex')
+  })
+}
