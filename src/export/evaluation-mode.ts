@@ -1,6 +1,14 @@
 /** Whether a graph is one of evaluation: the same outputs for the same inputs, and nothing changed by a run. */
 import type { Argument, ExportedProgram, Node } from '../../lib/nn/export-schema.js'
-import { stateSpecs } from './graph-tensors.js'
+import { callProblem, stateSpecs } from './graph-tensors.js'
+
+/** Why a graph cannot be exported for inference: how it is called, or a node of training; null where it can. */
+export function whyNotEvaluation(program: ExportedProgram): string | null {
+  const problem = callProblem(program)
+  if (problem !== null) return problem
+  const training = trainingNode(program)
+  return training === null ? null : `it was recorded in training mode: node ${training.node}: ${training.reason}`
+}
 
 /** A node that only a training graph has, and why; null for a graph of evaluation. */
 export function trainingNode(program: ExportedProgram): { node: string; reason: string } | null {

@@ -1,8 +1,11 @@
 /** Fits the tensors of a checkpoint to the names that a model has: strictly, and with all that does not fit told at once. */
 import { dtypeOf, sizesOf } from '../checkpoint/tensor-roles.js'
 import { TorchkeepError } from '../format/errors.js'
+import { readTensorBytes } from '../format/read-bytes.js'
+import type { TorchFile } from '../format/read.js'
 import { nearNames } from '../format/near-names.js'
-import type { AnyTensorRecord } from '../format/tensor-record.js'
+import { TensorRecord, type AnyTensorRecord } from '../format/tensor-record.js'
+import { OrderedDict } from '../format/values.js'
 
 /** A tensor that a model has under this name. */
 export interface WantedTensor {
@@ -21,6 +24,8 @@ export interface FittedState {
   prefix: string
   /** Optional names that the checkpoint does not have. */
   absent: string[]
+  /** Pairs of names that are one tensor in the model and two in the checkpoint: their bytes must be equal. */
+  apart: [TensorRecord, TensorRecord, string][]
 }
 
 /**
@@ -51,7 +56,51 @@ export function fitState(
   const unexpected = [...named.keys()].filter((name) => !wanted.has(name))
   if (missing.length + unexpected.length + mismatched.length > 0)
     throw unfit(path, model, missing, unexpected, mismatched)
-  return { tensors, prefix, absent }
+  return { tensors, prefix, absent, apart: apartIn(tensors, wanted) }
+}
+
+function apartIn(
+  tensors: ReadonlyMap<string, AnyTensorRecord>,
+  wanted: ReadonlyMap<string, WantedTensor>,
+): FittedState['apart'] {
+  const place = ({ storage, storageOffset, strides }: TensorRecord): string =>
+    `${storage.id} ${storageOffset} ${strides.join()}`
+  return [...wanted].flatMap(([name, { aliases }]) => {
+    const [first = name] = aliases
+    const [one, other] = [tensors.get(first), tensors.get(name)]
+    if (one === other || !(one instanceof TensorRecord) || !(other instanceof TensorRecord)) return []
+    return place(one) === place(other)
+      ? []
+      : [[one, other, `${first} and ${name}`] satisfies FittedState['apart'][number]]
+  })
+}
+
+/** The state dict of a checkpoint under the names of the model that it was fitted to; names that it had once only are added. */
+export function renamed(
+  given: OrderedDict<string, AnyTensorRecord>,
+  { tensors, prefix }: Pick<FittedState, 'tensors' | 'prefix'>,
+): OrderedDict<string, AnyTensorRecord> {
+  const named = new OrderedDict<string, AnyTensorRecord>()
+  for (const [name, record] of given) named.set(name.slice(prefix.length), record)
+  for (const [name, record] of tensors) if (!named.has(name)) named.set(name, record)
+  if (!(given.metadata instanceof Map)) return named
+  const versions = new OrderedDict<unknown, unknown>()
+  for (const [module, version] of given.metadata as ReadonlyMap<unknown, unknown>) {
+    const path = `${String(module)}.`
+    if (prefix === '') versions.set(module, version)
+    else if (path.startsWith(prefix)) versions.set(path.slice(prefix.length, -1), version)
+  }
+  named.metadata = versions
+  return named
+}
+
+/** Whether a state dict is from before a batch norm saved `num_batches_tracked`, as Python's own loading tells. */
+export function mayLackCount(name: string, { metadata }: OrderedDict<string, AnyTensorRecord>): boolean {
+  if (!name.endsWith('num_batches_tracked')) return false
+  const module: unknown =
+    metadata instanceof Map ? metadata.get(name.slice(0, -'.num_batches_tracked'.length)) : undefined
+  const version: unknown = module instanceof Map ? module.get('version') : undefined
+  return typeof version !== 'number' || version < 2
 }
 
 /** What all names have in front where the rest are the model's: `module.` of DataParallel, `_orig_mod.` of torch.compile, `model.` of Lightning. */
@@ -89,4 +138,37 @@ function unfit(
   return new TorchkeepError('ERR_CHECKPOINT_INCOMPATIBLE', `${path} does not fit ${model}; ${facts.join('; ')}`, {
     suggestions: near.slice(0, 3),
   })
+}
+
+/** Of each name all that stand for the same tensor, this one included: those of one place. */
+export function aliasesBy(names: readonly string[], place: (name: string) => string): (name: string) => string[] {
+  const groups = new Map<string, string[]>()
+  for (const name of names) groups.set(place(name), [...(groups.get(place(name)) ?? []), name])
+  return (name) => groups.get(place(name)) ?? [name]
+}
+
+/** What of a fit somebody should know. */
+export function gapsOf({ prefix, absent }: FittedState): string[] {
+  return [
+    ...(prefix === ''
+      ? []
+      : [`Every name of the checkpoint begins with '${prefix}', which the model's do not: it was taken away.`]),
+    ...(absent.length === 0
+      ? []
+      : [`The checkpoint is from before ${absent.join(', ')} was saved: the model's own is taken.`]),
+  ]
+}
+
+/**
+ * @throws TorchkeepError `ERR_CHECKPOINT_INCOMPATIBLE` where tensors that the model ties differ in the checkpoint: Python would load the last of them without a word.
+ */
+export async function requireEqualTies(file: TorchFile, { apart }: FittedState, model: string): Promise<void> {
+  for (const [one, other, names] of apart) {
+    const [left, right] = [await readTensorBytes(file, one), await readTensorBytes(file, other)]
+    if (Buffer.compare(left, right) === 0) continue
+    throw new TorchkeepError(
+      'ERR_CHECKPOINT_INCOMPATIBLE',
+      `${model} has one tensor under the names ${names}, but in ${file.path} their values differ`,
+    )
+  }
 }

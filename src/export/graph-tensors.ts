@@ -41,6 +41,53 @@ function roleOf(spec: Exclude<InputSpec, { user_input: unknown }>): [StateSpec['
   throw unsupported(`takes a ${kind}, which is no tensor`)
 }
 
+/**
+ * Why a graph cannot be called with tensors in a row and give tensors in a row; null where it can. Everything else here counts on that.
+ */
+export function callProblem({ graph_module: { signature, module_call_graph: calls } }: ExportedProgram): string | null {
+  for (const spec of signature.input_specs) {
+    const [kind = 'nothing', body] = soleEntry(spec)
+    const arg = kind === 'user_input' ? soleEntry((body as { arg?: object }).arg ?? {})[0] : 'as_tensor'
+    if (!['user_input', 'parameter', 'buffer', 'tensor_constant'].includes(kind)) return `it takes a ${kind}`
+    if (arg !== 'as_tensor') return `it takes an input of the kind ${arg}, expected tensors`
+  }
+  for (const spec of signature.output_specs) {
+    const [kind = 'nothing', body] = soleEntry(spec)
+    const arg = soleEntry((body as { arg?: object } | undefined)?.arg ?? {})[0]
+    if (kind !== 'user_output') return `a run changes something besides giving outputs (${kind})`
+    if (arg !== 'as_tensor') return `it gives an output of the kind ${arg}, expected tensors`
+  }
+  const call = calls.find(({ fqn }) => fqn === '')?.signature
+  if (call === undefined || call === null) return null
+  const [positional, named] = treeOf(call.in_spec)?.children_spec ?? []
+  if ((named?.children_spec.length ?? 0) > 0) return 'it takes inputs by keyword: export it with positional ones'
+  if (positional?.children_spec.some(isNested) === true) return 'it takes lists or dicts of tensors'
+  const out = treeOf(call.out_spec)
+  const isRow = out === null || !isNested(out) || /^builtins\.(tuple|list)$/.test(out.type ?? '')
+  if (!isRow || out?.children_spec.some(isNested) === true)
+    return 'it gives no tensor or tuple of tensors, but nested values'
+  return null
+}
+
+/** A description of Python's pytree; a leaf has no type. */
+interface Tree {
+  type: string | null
+  children_spec: Tree[]
+}
+
+const isNested = ({ type }: Tree): boolean => type !== null
+
+function treeOf(text: string): Tree | null {
+  if (text === '') return null
+  const [, tree] = JSON.parse(text) as [number, Tree]
+  return tree
+}
+
+function soleEntry(union: object): [string | undefined, unknown] {
+  const [entry] = Object.entries(union)
+  return entry ?? [undefined, undefined]
+}
+
 /** What {@link inputsOf} and {@link outputsOf} tell, with the sizes of the recording. */
 export interface GraphTensor extends ModelTensor {
   /** Null where a size is neither fixed nor the batch's: for that one the recording's is taken. */

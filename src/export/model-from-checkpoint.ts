@@ -3,6 +3,7 @@ import type { ExportedProgram } from '../../lib/nn/export-schema.js'
 import { dtypeOf, sizesOf } from '../checkpoint/tensor-roles.js'
 import { TorchkeepError } from '../format/errors.js'
 import { isTensorRecord, TensorRecord, type AnyTensorRecord } from '../format/tensor-record.js'
+import { whyNotEvaluation } from './evaluation-mode.js'
 import { stateSpecs, type StateSpec } from './graph-tensors.js'
 import { programOf } from './program.js'
 import type { ExportableModel } from './types.js'
@@ -23,7 +24,8 @@ export function modelFromCheckpoint(
   state: ReadonlyMap<string, AnyTensorRecord>,
 ): FoundModel {
   const text = at(normalized, 'model_graph', 'eval')
-  if (typeof text !== 'string') return none('it holds no recorded model: give one with --model')
+  if (typeof text !== 'string')
+    return none('The checkpoint holds no recorded model: --model FILE gives one (a module, or a .pt2 of torch.export).')
   const version = at(normalized, 'metadata', 'libtorch_version')
   const program = programOf(path, text, typeof version === 'string' ? version : '')
   const constants = at(normalized, 'model_graph', 'constants', 'eval')
@@ -52,13 +54,15 @@ export function modelOf(
   others: unknown,
   facts: Pick<ExportableModel, 'autocast' | 'origin'>,
 ): FoundModel {
+  const problem = whyNotEvaluation(program)
+  if (problem !== null) return none(`Its recorded model cannot be exported: ${problem}.`)
   const state = new Map<string, AnyTensorRecord>()
   const constants = new Map<string, AnyTensorRecord>()
   for (const spec of stateSpecs(program)) {
     const own = spec.role === 'constant' ? undefined : stateDict.get(spec.name)
     const record: unknown = own ?? (others instanceof Map ? others.get(spec.name) : undefined)
     if (record === undefined)
-      return none(`its recorded model needs the ${spec.role} '${spec.name}', which the file does not hold`)
+      return none(`Its recorded model needs the ${spec.role} '${spec.name}', which the file does not hold.`)
     if (!isTensorRecord(record))
       throw new TorchkeepError('ERR_CHECKPOINT_INCOMPATIBLE', `${path}: ${spec.name} is no tensor`)
     requireSame(path, spec, record)

@@ -1,7 +1,6 @@
 /** What an export is made from: the weights of a checkpoint of any layout as descriptions, and the model that runs them where it is known. */
 import { createHash } from 'node:crypto'
-import { join } from 'node:path'
-import { checkBytes } from '../checkpoint/check-bytes.js'
+import { extname, join } from 'node:path'
 import type { Plain } from '../checkpoint/fields.js'
 import type { CheckpointKind } from '../checkpoint/kind.js'
 import type { Layout } from '../checkpoint/layouts.js'
@@ -13,11 +12,11 @@ import { TorchkeepError } from '../format/errors.js'
 import { readTorchFile, type TorchFile } from '../format/read.js'
 import { isTensorRecord, type AnyTensorRecord, type ByteOrigin, type TensorRecord } from '../format/tensor-record.js'
 import { OrderedDict } from '../format/values.js'
-import { strided } from '../format/walk.js'
-import { trainingNode } from './evaluation-mode.js'
-import { modelFromCheckpoint, modelOf, type FoundModel } from './model-from-checkpoint.js'
+import { autocastOf, modelFromCheckpoint, modelOf, type FoundModel } from './model-from-checkpoint.js'
+import { modelFromPt2, type FittedModel } from './model-from-pt2.js'
 import { readPt2Program } from './program.js'
 import type { ExportableModel } from './types.js'
+import { checkWholeness } from './wholeness.js'
 
 /** How {@link openExportSource} makes the model. */
 export interface ExportSourceOptions {
@@ -66,29 +65,37 @@ export async function openExportSource(path: string, options: ExportSourceOption
   refuseNewer(path, checkpoint, gaps)
   refuseDamagedRecovery(path, checkpoint.value, gaps)
   const stateDict = stateDictOf(path, checkpoint, gaps)
-  const found = options.model === undefined ? await ownModel(path, file, checkpoint, stateDict) : null
-  await checkWholeness(
-    file,
-    checkpoint,
-    [...stateDict.values(), ...(found?.model?.constants.values() ?? [])],
-    options,
-    gaps,
-  )
-  if (found?.gap !== undefined && found.gap !== null) gaps.push(found.gap)
-  const { kind, layout, value: normalized } = checkpoint
-  const fileSha256 = await sha256(file, options.signal)
+  const own = options.model === undefined ? await ownModel(path, file, checkpoint, stateDict) : null
+  const exported = [
+    ...stateDict.values(),
+    ...(own?.model?.constants.values() ?? []),
+    ...(own?.model?.state.values() ?? []),
+  ]
+  await checkWholeness(file, checkpoint, exported, options, gaps)
+  const given =
+    options.model === undefined ? null : await givenModel(options.model, options, checkpoint, { file, stateDict })
+  if (own?.model === null) gaps.push(own.gap)
+  gaps.push(...(given?.gaps ?? []))
   return {
-    path,
-    fileSha256,
-    file,
-    kind,
-    layout,
-    normalized,
-    stateDict,
-    model: found?.model ?? null,
-    sample: null,
-    gaps,
+    ...{ path, file, kind: checkpoint.kind, layout: checkpoint.layout, normalized: checkpoint.value, gaps },
+    fileSha256: await sha256(file, options.signal),
+    stateDict: given?.stateDict ?? stateDict,
+    model: given?.model ?? own?.model ?? null,
+    sample: given?.sample ?? null,
   }
+}
+
+/** A model from another file, which needs LibTorch where that is a module. */
+async function givenModel(
+  model: string,
+  options: ExportSourceOptions,
+  checkpoint: NormalizedCheckpoint,
+  weights: Pick<ExportSource, 'file' | 'stateDict'>,
+): Promise<FittedModel & { sample?: ExportSource['sample'] }> {
+  const facts = { ...weights, autocast: autocastOf(checkpoint.value) }
+  if (!/^\.[cm]?[jt]sx?$/.test(extname(model))) return modelFromPt2(model, facts)
+  const { modelFromModule } = await import('./model-from-module-with-libtorch.js')
+  return modelFromModule(model, facts, options)
 }
 
 function refuseNewer(path: string, { newer, version }: NormalizedCheckpoint, gaps: string[]): void {
@@ -146,49 +153,9 @@ async function ownModel(
   stateDict: ReadonlyMap<string, AnyTensorRecord>,
 ): Promise<FoundModel> {
   if (container !== 'pt2') return modelFromCheckpoint(path, checkpoint.value, stateDict)
-  const { program, extra } = await readPt2Program(path)
-  const training = trainingNode(program)
-  if (training !== null)
-    return { model: null, gap: `Its graph is one of training: ${training.node}: ${training.reason}.` }
+  const { program, autocast } = await readPt2Program(path)
   const constants = value instanceof Map ? value.get('constants') : undefined
-  return modelOf(path, program, stateDict, constants, { autocast: autocastIn(path, extra), origin: 'pt2' })
-}
-
-/** What our own exports say in `extra/torchkeep.json`. */
-export function autocastIn(path: string, extra: ReadonlyMap<string, Buffer>): 'bfloat16' | null {
-  const text = extra.get('torchkeep.json')
-  if (text === undefined) return null
-  try {
-    const facts = JSON.parse(text.toString()) as { autocast?: unknown } | null
-    return facts?.autocast === 'bfloat16' ? 'bfloat16' : null
-  } catch (cause) {
-    throw new TorchkeepError('ERR_CHECKPOINT_CORRUPT', `${path}: extra/torchkeep.json is no JSON`, { cause })
-  }
-}
-
-/** Reads every byte once: the CRC-32 of what is exported must hold; values of the model that are not finite are told. */
-async function checkWholeness(
-  file: TorchFile,
-  checkpoint: NormalizedCheckpoint,
-  exported: readonly AnyTensorRecord<ByteOrigin>[],
-  { signal, onProgress }: ExportSourceOptions,
-  gaps: string[],
-): Promise<void> {
-  const used = new Set(exported.flatMap((record) => strided(record).map(({ storage }) => storage.recordName)))
-  const findings = await checkBytes(file, checkpoint, {
-    ...(signal === undefined ? {} : { signal }),
-    progress: (doneBytes, totalBytes) => onProgress?.({ what: 'checking', doneBytes, totalBytes }),
-  })
-  for (const { id, message, subject } of findings) {
-    if (id === 'record.crc' && used.has(subject ?? null))
-      throw new TorchkeepError('ERR_CHECKPOINT_CORRUPT', `${file.path}: ${message}`, {
-        finding: 'record.crc',
-        ...(subject === null ? {} : { subject }),
-        suggestions: [`torchkeep recover ${file.path} saves what is left`, 'export another checkpoint of the run'],
-      })
-    if (id === 'record.crc') gaps.push(`A part that is not exported is damaged: ${message}.`)
-    if (id === 'tensor.nonfinite' && checkpoint.value.get('model_state_dict') instanceof Map) gaps.push(`${message}.`)
-  }
+  return modelOf(path, program, stateDict, constants, { autocast, origin: 'pt2' })
 }
 
 async function sha256(file: TorchFile, signal: AbortSignal | undefined): Promise<string> {

@@ -17,10 +17,12 @@ export interface Pt2Program {
   program: ExportedProgram
   /** Files of the user's own (`extra_files` of `torch.export.save`), by name without `extra/`. */
   extra: ReadonlyMap<string, Buffer>
+  /** What our own exports say in `extra/torchkeep.json`: the graph was recorded inside `torch.autocast` of this dtype. */
+  autocast: 'bfloat16' | null
 }
 
 /**
- * Reads the graph of a `.pt2`, every number exactly (integers beyond 2^53 are bigints). CRC-32s are checked.
+ * Reads the graph of a `.pt2`, every number exactly (integers beyond 2^53 are bigints), all as it is but for the stack traces of its nodes, which hold paths of the machine that wrote it. CRC-32s are checked.
  *
  * @throws TorchkeepError `ERR_CHECKPOINT_CORRUPT`; `ERR_CHECKPOINT_UNSUPPORTED` for an archive of several models, naming them, or of none (compiled code only).
  */
@@ -43,8 +45,22 @@ export async function readPt2Program(path: string): Promise<Pt2Program> {
     const extra = new Map<string, Buffer>()
     for (const name of names.filter((name) => name.startsWith('extra/')))
       extra.set(name.slice('extra/'.length), await requiredRecord(source, archive, name, maxGraphBytes))
-    return { program: plainJson(json) as ExportedProgram, extra }
+    return { program: withoutStackTraces(plainJson(json) as ExportedProgram), extra, autocast: autocastIn(path, extra) }
   })
+}
+
+function autocastIn(path: string, extra: ReadonlyMap<string, Buffer>): 'bfloat16' | null {
+  const text = extra.get('torchkeep.json')
+  if (text === undefined) return null
+  const name = 'extra/torchkeep.json'
+  return parseJsonObject(path, name, text).get('autocast') === 'bfloat16' ? 'bfloat16' : null
+}
+
+/** Python notes with each node where in whose folders its line of code stands; nobody needs that to run it. */
+function withoutStackTraces(program: ExportedProgram): ExportedProgram {
+  for (const node of program.graph_module.graph.nodes)
+    node.metadata = Object.fromEntries(Object.entries(node.metadata ?? {}).filter(([key]) => key !== 'stack_trace'))
+  return program
 }
 
 /**

@@ -39,7 +39,7 @@ const scatteredBlockBytes = 16 << 20
  *   ERR_CHECKPOINT_UNSAFE beyond `maxElements`, ERR_CHECKPOINT_UNSUPPORTED for a packed tensor that is not contiguous.
  */
 export async function* readElements(
-  file: TorchFile,
+  file: Pick<TorchFile, 'path'>,
   tensor: TensorRecord,
   options: ElementOptions = {},
 ): AsyncGenerator<Float64Array> {
@@ -61,7 +61,7 @@ export async function* readElements(
  * The pieces are aligned for the dtype's typed array. See {@link readElements}.
  */
 export async function* readElementBytes(
-  file: TorchFile,
+  file: Pick<TorchFile, 'path'>,
   tensor: TensorRecord,
   options: ElementOptions = {},
 ): AsyncGenerator<Uint8Array> {
@@ -143,7 +143,7 @@ async function readPacked(
 }
 
 /** Number of elements. Refuses more than there may be. */
-function requireElements(file: TorchFile, tensor: TensorRecord, limit?: number): number {
+function requireElements(file: Pick<TorchFile, 'path'>, tensor: TensorRecord, limit?: number): number {
   const { itemSizeBytes, elementsPerByte } = dtypes[tensor.dtype]
   const held = Math.floor(tensor.storage.sizeBytes / itemSizeBytes) * elementsPerByte
   const most = limit ?? Math.max(held, 2 ** 30)
@@ -171,7 +171,7 @@ function requireElements(file: TorchFile, tensor: TensorRecord, limit?: number):
  * The values of a quantized tensor in C order as `tensor.dequantize()` gives them: `(integer - zero point) * scale`, rounded to float32. See {@link readElements}.
  */
 export async function* readDequantized(
-  file: TorchFile,
+  file: Pick<TorchFile, 'path'>,
   { integers, quantizer }: QuantizedTensorRecord,
   options: ElementOptions = {},
 ): AsyncGenerator<Float64Array> {
@@ -204,7 +204,7 @@ const mostInMemory = 1 << 22
  * @throws TorchkeepError ERR_CHECKPOINT_UNSAFE beyond 4,194,304 of them: an expanded tensor can claim far more than its file holds.
  */
 export async function allElements(
-  file: TorchFile,
+  file: Pick<TorchFile, 'path'>,
   tensor: TensorRecord,
   options: ElementOptions = {},
 ): Promise<number[]> {

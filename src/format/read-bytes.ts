@@ -31,7 +31,7 @@ export interface ReadBytesOptions {
  *   that was read with `structure: 'directory'`.
  */
 export async function readTensorBytes(
-  file: TorchFile,
+  file: Pick<TorchFile, 'path'>,
   tensor: TensorRecord | ChunkedTensorRecord,
   options: ReadBytesOptions = {},
 ): Promise<Uint8Array> {
@@ -49,7 +49,11 @@ export async function readTensorBytes(
 }
 
 /** Elements of which several share a byte stay packed. */
-async function readPacked(file: TorchFile, tensor: TensorRecord, options: ReadBytesOptions): Promise<Uint8Array> {
+async function readPacked(
+  file: Pick<TorchFile, 'path'>,
+  tensor: TensorRecord,
+  options: ReadBytesOptions,
+): Promise<Uint8Array> {
   if (!isContiguous(tensor)) unsupported(file.path, null, `a ${tensor.dtype} tensor that is not contiguous`)
   if (tensor.storageOffset % dtypes[tensor.dtype].elementsPerByte !== 0)
     unsupported(file.path, null, `a ${tensor.dtype} tensor that begins inside a byte`)
@@ -65,7 +69,7 @@ async function readPacked(file: TorchFile, tensor: TensorRecord, options: ReadBy
 
 /** Bytes that the values take. Refuses more than `maxBytes` before anything is allocated. */
 function requireSize(
-  file: TorchFile,
+  file: Pick<TorchFile, 'path'>,
   tensor: Pick<TensorRecord, 'dtype' | 'sizes'>,
   heldBytes: number,
   maxBytes = Math.max(heldBytes, 1 << 30),
@@ -81,7 +85,7 @@ function requireSize(
 
 /** Values of a tensor as the typed array of its dtype (16-bit floats as bits, complex numbers as re, im pairs), in C order. See {@link readTensorBytes}. */
 export async function readTensorValues(
-  file: TorchFile,
+  file: Pick<TorchFile, 'path'>,
   tensor: TensorRecord | ChunkedTensorRecord,
   options: ReadBytesOptions = {},
 ): Promise<TypedArray> {
@@ -91,7 +95,7 @@ export async function readTensorValues(
 }
 
 /** The bytes of a whole storage, CRC-32 checked: little-endian where its dtype is known, else as they are in the file. See {@link readTensorBytes}. */
-export async function readStorageBytes(file: TorchFile, storage: StorageRecord): Promise<Uint8Array> {
+export async function readStorageBytes(file: Pick<TorchFile, 'path'>, storage: StorageRecord): Promise<Uint8Array> {
   return withStorage(storage, async (source) => {
     const bytes = new Uint8Array(storage.sizeBytes)
     await source.readInto(bytes, storage.source.offsetBytes)
@@ -157,7 +161,7 @@ function forEachElement(
 
 /** Puts the chunks of a tensor together. They were checked to cover it. */
 async function readChunked(
-  file: TorchFile,
+  file: Pick<TorchFile, 'path'>,
   tensor: ChunkedTensorRecord,
   options: ReadBytesOptions,
 ): Promise<Uint8Array> {

@@ -6,15 +6,15 @@ import { coveredBytes, isContiguous, type StorageRecord, type TensorRecord } fro
 import type { TorchFile } from './read.js'
 import { checkCrc } from './zip-read.js'
 
-const verified = new WeakMap<TorchFile, Set<string>>()
+const verified = new WeakMap<Pick<TorchFile, 'path'>, Set<string>>()
 
 /** The check of one storage for one reading of a tensor. */
 export class StorageCrc {
   #crc = 0
-  readonly #file: TorchFile
+  readonly #file: Pick<TorchFile, 'path'>
   readonly #storage: StorageRecord
 
-  private constructor(file: TorchFile, storage: StorageRecord) {
+  private constructor(file: Pick<TorchFile, 'path'>, storage: StorageRecord) {
     this.#file = file
     this.#storage = storage
   }
@@ -23,7 +23,11 @@ export class StorageCrc {
    * Null where nothing is left to check: no CRC-32 is stored, the storage was checked before, or it is checked here and now since reading the tensor would not touch all of its bytes in order.
    * @throws TorchkeepError ERR_CHECKPOINT_CORRUPT where the CRC-32 does not match.
    */
-  static async begin(file: TorchFile, source: ByteSource, tensor: TensorRecord): Promise<StorageCrc | null> {
+  static async begin(
+    file: Pick<TorchFile, 'path'>,
+    source: ByteSource,
+    tensor: TensorRecord,
+  ): Promise<StorageCrc | null> {
     const { storage } = tensor
     if (storage.crc32 === null || verified.get(file)?.has(storage.id) === true) return null
     if (isWholeStorage(tensor)) return new StorageCrc(file, storage)
@@ -32,7 +36,7 @@ export class StorageCrc {
   }
 
   /** Reads a whole storage and checks it, unless it was checked before. */
-  static async verify(file: TorchFile, source: ByteSource, storage: StorageRecord): Promise<void> {
+  static async verify(file: Pick<TorchFile, 'path'>, source: ByteSource, storage: StorageRecord): Promise<void> {
     if (storage.crc32 === null || verified.get(file)?.has(storage.id) === true) return
     const check = new StorageCrc(file, storage)
     for await (const chunk of source.chunks(storage.source.offsetBytes, storage.sizeBytes)) check.add(chunk)
@@ -40,7 +44,7 @@ export class StorageCrc {
   }
 
   /** Checks a whole storage that is in memory. */
-  static check(file: TorchFile, storage: StorageRecord, bytes: Uint8Array): void {
+  static check(file: Pick<TorchFile, 'path'>, storage: StorageRecord, bytes: Uint8Array): void {
     const check = new StorageCrc(file, storage)
     check.add(bytes)
     check.finish()

@@ -36,7 +36,11 @@ export async function loadExport(
   path: string,
   { export: name = 'default' }: Pick<Exported, 'export'>,
 ): Promise<unknown> {
-  const exports = await loadModule(path)
+  return exportOf(path, await loadModule(path), name)
+}
+
+/** {@link loadExport} of a module that was loaded. */
+export function exportOf(path: string, exports: Readonly<Record<string, unknown>>, name: string): unknown {
   if (Object.hasOwn(exports, name)) return exports[name]
   const names = Object.keys(exports)
   throw new TorchkeepError(

@@ -40,10 +40,22 @@ export async function makeModel(config: TrainConfig, data: DataSummary): Promise
   const made = await loadExport(config.resolve(spec.file), spec)
   const { options = {} } = spec
   const where = `model ${spec.export ?? 'default'} of ${spec.file}`
-  return { module: await construct(where, made, options as Plain, { data }), config: spec as Plain }
+  return { module: await constructModel(where, made, options as Plain, { data }), config: spec as Plain }
 }
 
-async function construct(where: string, made: unknown, options: Plain, context: ModelContext): Promise<Module> {
+/**
+ * What a module exports for a model, made: a `nn.Module` is itself, a class is constructed, a function called.
+ *
+ * @param where names it in messages.
+ * @param context the second argument; without data where no configuration tells of any.
+ * @throws TorchkeepError `ERR_INVALID_ARGUMENT` for what is no model, or throws.
+ */
+export async function constructModel(
+  where: string,
+  made: unknown,
+  options: Plain,
+  context: Partial<ModelContext>,
+): Promise<Module> {
   const fail = (what: string, cause?: unknown): never => {
     throw new TorchkeepError('ERR_INVALID_ARGUMENT', `${where} ${what}`, { cause })
   }
@@ -53,8 +65,8 @@ async function construct(where: string, made: unknown, options: Plain, context: 
   let model: unknown
   try {
     model = isClass
-      ? new (made as new (options: Plain, context: ModelContext) => Module)(options, context)
-      : await (made as (options: Plain, context: ModelContext) => unknown)(options, context)
+      ? new (made as new (options: Plain, context: Partial<ModelContext>) => Module)(options, context)
+      : await (made as (options: Plain, context: Partial<ModelContext>) => unknown)(options, context)
   } catch (error) {
     if (error instanceof TorchkeepError && error.code !== 'ERR_INVALID_ARGUMENT') throw error
     return fail(`cannot be made with the options ${JSON.stringify(options)}: ${(error as Error).message}`, error)
