@@ -1,5 +1,6 @@
 /** Live tensors out of descriptions and back, for running a model that is to be exported. */
-import { call, tensor, Tensor, type DType } from '../../lib/index.js'
+import type { Tensor } from '../../lib/index.js'
+import { call, tensor, type DType } from '../../lib/index.js'
 import { dtypes, type DTypeName } from '../format/dtypes.js'
 import { TorchkeepError } from '../format/errors.js'
 import { readTensorBytes } from '../format/read-bytes.js'

@@ -1,5 +1,5 @@
 /** A model given as a module of the user's own (`--model`): recorded in evaluation mode with a checkpoint's weights in it. */
-import { basename } from 'node:path'
+import { basename, resolve } from 'node:path'
 import {
   autocast,
   constantsOf,
@@ -46,7 +46,7 @@ export interface RecordedModel extends FittedModel {
  */
 export async function modelFromModule(path: string, weights: Weights, options: ModuleOptions): Promise<RecordedModel> {
   requireLibTorch()
-  const exports = await loadModule(path)
+  const exports = await loadModule(resolve(path))
   const inputs = await sampleFor(path, exports, options.sample)
   const before = getRngState()
   try {

@@ -1,5 +1,6 @@
 /** Inputs that a model is recorded, tried and proved with: out of a file, or drawn. */
-import { arange, Generator, isFloatingPoint, randint, randn, Tensor, zeros, type DType } from '../../lib/index.js'
+import type { Tensor } from '../../lib/index.js'
+import { arange, Generator, isFloatingPoint, randint, randn, zeros, type DType } from '../../lib/index.js'
 import { TorchkeepError } from '../format/errors.js'
 import { readTorchFile } from '../format/read.js'
 import { isTensorRecord, type AnyTensorRecord, type TensorRecord } from '../format/tensor-record.js'

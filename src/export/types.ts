@@ -80,7 +80,10 @@ export interface ExportCheck {
   equal: boolean
   /** Largest absolute difference; 0 where equal. */
   maxDifference: number
+  /** Rows of the sample. */
   samples: number
+  /** Of all batches that were compared, the sample's first; only that where the graph takes no other. */
+  batchSizes: readonly number[]
   threads: number
   libtorchVersion: string
 }
