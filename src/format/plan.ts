@@ -113,7 +113,7 @@ function checkOptions(topFolder: string, alignment: number): void {
 }
 
 /** 40 digits that PyTorch only logs; ours come from the pickle, so that equal values give equal files. */
-function serializationId(pickle: Uint8Array): string {
+export function serializationId(pickle: Uint8Array): string {
   const digest = createHash('sha256').update(pickle).digest('hex')
   return BigInt(`0x${digest}`).toString().padStart(40, '0').slice(-40)
 }

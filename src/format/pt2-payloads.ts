@@ -41,6 +41,11 @@ export function dtypeOfCode(code: JsonValue | undefined): DTypeName | undefined 
   return typeof code === 'number' ? dtypeCodes.get(code) : undefined
 }
 
+/** The code of a dtype, undefined for one that torch.export does not have. */
+export function codeOfDType(dtype: DTypeName): number | undefined {
+  return [...dtypeCodes].find(([, name]) => name === dtype)?.[0]
+}
+
 /** Code of `torch.strided`. */
 const stridedLayout = 7
 

@@ -31,8 +31,15 @@ export interface PatchedRange extends FileRange {
   readonly patch: (piece: Uint8Array, offsetBytes: number) => void | Promise<void>
 }
 
-/** What the Node executor can write: bytes at hand or a range of another file. */
-export type ByteOrigin = Uint8Array | FileRange | PatchedRange
+/** Bytes that are made while they are written, as values are when they are cast or gathered. */
+export interface MadeBytes {
+  readonly sizeBytes: number
+  /** Makes the bytes from `offsetBytes` on, in pieces. A piece is valid until the next one is asked for. */
+  readonly make: (offsetBytes: number, sizeBytes: number) => AsyncIterable<Uint8Array>
+}
+
+/** What the Node executor can write: bytes at hand, a range of another file, or bytes that are made. */
+export type ByteOrigin = Uint8Array | FileRange | PatchedRange | MadeBytes
 
 /** A storage: untyped bytes that tensors view. */
 export class StorageRecord<Source = FileRange> {

@@ -1,11 +1,10 @@
 /** Writes a planned file with Node's fs, for storages whose bytes are at hand or lie in another file. Memory stays constant. */
 import { open, rm, type FileHandle } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
-import { ByteSource, chunkBytes } from './byte-source.js'
+import { originBytes } from './byte-origin.js'
 import { TorchkeepError } from './errors.js'
 import type { TorchFilePlan } from './plan.js'
-import type { ByteOrigin, FileRange } from './tensor-record.js'
-import { checkCrc } from './zip-read.js'
+import type { ByteOrigin } from './tensor-record.js'
 
 /** What was written. */
 export interface WrittenFile {
@@ -61,7 +60,7 @@ async function writeParts(
       continue
     }
     let crc = 0
-    for await (const chunk of chunks(part.tensor, part.offsetBytes, part.sizeBytes)) {
+    for await (const chunk of originBytes(part.tensor, part.offsetBytes, part.sizeBytes)) {
       if (signal?.aborted === true) throw new TorchkeepError('ERR_ABORTED', 'the writing was stopped')
       crc = crc32(chunk, crc)
       await output.write(chunk)
@@ -113,52 +112,6 @@ async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
     if (bytesWritten === 0) throw new Error('the system wrote nothing')
     done += bytesWritten
   }
-}
-
-/** The bytes of a storage from `offsetBytes` on, in pieces. A piece is valid until the next one is asked for. */
-async function* chunks(origin: ByteOrigin, offsetBytes: number, sizeBytes: number): AsyncGenerator<Uint8Array> {
-  if (origin instanceof Uint8Array) {
-    if (offsetBytes + sizeBytes > origin.byteLength) {
-      throw new Error(
-        `a storage of ${origin.byteLength} bytes was to give bytes ${offsetBytes} to ${offsetBytes + sizeBytes}`,
-      )
-    }
-    for (let done = 0; done < sizeBytes; done += chunkBytes) {
-      yield origin.subarray(offsetBytes + done, offsetBytes + Math.min(done + chunkBytes, sizeBytes))
-    }
-    return
-  }
-  const source = await ByteSource.open(origin.path)
-  try {
-    if (origin.identity !== undefined) source.requireUnchanged(origin.identity)
-    await checkRange(source, origin, offsetBytes, sizeBytes)
-    let at = offsetBytes
-    for await (const chunk of source.chunks(origin.offsetBytes + offsetBytes, sizeBytes)) {
-      if ('patch' in origin) await origin.patch(chunk, at)
-      at += chunk.byteLength
-      yield chunk
-    }
-  } finally {
-    await source.close()
-  }
-}
-
-/** A range with a CRC-32 is checked as a whole before a part of it is copied: damage must not get a CRC-32 that agrees with it. */
-async function checkRange(
-  source: ByteSource,
-  origin: FileRange,
-  offsetBytes: number,
-  sizeBytes: number,
-): Promise<void> {
-  if (offsetBytes + sizeBytes > origin.sizeBytes) {
-    throw new Error(
-      `a range of ${origin.sizeBytes} bytes was to give bytes ${offsetBytes} to ${offsetBytes + sizeBytes}`,
-    )
-  }
-  if (origin.crc32 === undefined || origin.crc32 === null) return
-  let crc = 0
-  for await (const chunk of source.chunks(origin.offsetBytes, origin.sizeBytes)) crc = crc32(chunk, crc)
-  checkCrc(origin.path, { name: `at ${origin.offsetBytes}`, crc32: origin.crc32 }, crc)
 }
 
 function messageOf(cause: unknown): string {
