@@ -1,17 +1,18 @@
 /** Live tensors out of descriptions and back, for running a model that is to be exported. */
 import type { Tensor } from '../../lib/index.js'
-import { call, tensor, type DType } from '../../lib/index.js'
+import { call, scope, tensor, type DType } from '../../lib/index.js'
+import { originBytes } from '../format/byte-origin.js'
 import { dtypes, type DTypeName } from '../format/dtypes.js'
 import { TorchkeepError } from '../format/errors.js'
 import { readTensorBytes } from '../format/read-bytes.js'
 import {
   ChunkedTensorRecord,
-  isContiguous,
   TensorRecord,
   tensorFromBytes,
   type AnyTensorRecord,
   type ByteOrigin,
   type FileRange,
+  type StorageRecord,
 } from '../format/tensor-record.js'
 import { loadTensors } from '../serialization.js'
 
@@ -34,7 +35,8 @@ export async function liveTensors(
   return new Map([...records.keys()].map((name) => [name, made.get(name) as Tensor]))
 }
 
-const isRange = (origin: ByteOrigin): origin is FileRange => !(origin instanceof Uint8Array) && !('patch' in origin)
+const isRange = (origin: ByteOrigin): origin is FileRange =>
+  !(origin instanceof Uint8Array) && !('patch' in origin) && !('make' in origin)
 
 /** What the addon maps as it is. */
 function isMappable(record: AnyTensorRecord<ByteOrigin>): record is TensorRecord {
@@ -47,12 +49,15 @@ function isMappable(record: AnyTensorRecord<ByteOrigin>): record is TensorRecord
 }
 
 async function fromValues(name: string, record: AnyTensorRecord<ByteOrigin>): Promise<Tensor> {
-  if (record instanceof TensorRecord && record.storage.source instanceof Uint8Array) {
-    if (isContiguous(record) && record.storageOffset === 0)
-      return fromBytes(record.dtype, record.sizes, record.storage.source)
-  } else if ((record instanceof TensorRecord || record instanceof ChunkedTensorRecord) && isInFiles(record)) {
-    const bytes = await readTensorBytes({ path: name }, record)
-    return fromBytes(record.dtype, record.sizes, bytes)
+  if ((record instanceof TensorRecord || record instanceof ChunkedTensorRecord) && isInFiles(record))
+    return fromBytes(record.dtype, record.sizes, await readTensorBytes({ path: name }, record))
+  if (record instanceof TensorRecord && record.storage.byteOrder === 'little' && !record.conj && !record.neg) {
+    const { dtype, sizes, strides, storageOffset, storage } = record
+    const bytes = await storageBytes(storage)
+    const { itemSizeBytes } = dtypes[dtype]
+    const count = Math.floor(bytes.byteLength / itemSizeBytes)
+    const args = [[...sizes], [...strides], storageOffset]
+    return scope(() => call('as_strided', [fromBytes(dtype, [count], bytes), ...args]) as Tensor)
   }
   throw new TorchkeepError(
     'ERR_CHECKPOINT_UNSUPPORTED',
@@ -65,6 +70,16 @@ function isInFiles(
 ): record is TensorRecord | ChunkedTensorRecord {
   const parts = record instanceof TensorRecord ? [record] : record.chunks.map((chunk) => chunk.tensor)
   return parts.every(({ storage }) => isRange(storage.source))
+}
+
+async function storageBytes({ source, sizeBytes }: StorageRecord<ByteOrigin>): Promise<Uint8Array> {
+  const bytes = new Uint8Array(sizeBytes)
+  let done = 0
+  for await (const piece of originBytes(source, 0, sizeBytes)) {
+    bytes.set(piece, done)
+    done += piece.byteLength
+  }
+  return bytes
 }
 
 /** Little-endian bytes in C order. */

@@ -2,10 +2,17 @@
 import type { ExportedProgram } from '../../lib/nn/export-schema.js'
 import { dtypeOf, sizesOf } from '../checkpoint/tensor-roles.js'
 import { TorchkeepError } from '../format/errors.js'
-import { isTensorRecord, TensorRecord, type AnyTensorRecord } from '../format/tensor-record.js'
+import {
+  isTensorRecord,
+  MetaTensorRecord,
+  TensorRecord,
+  type AnyTensorRecord,
+  type ByteOrigin,
+} from '../format/tensor-record.js'
 import { whyNotEvaluation } from './evaluation-mode.js'
 import { stateSpecs, type StateSpec } from './graph-tensors.js'
 import { programOf } from './program.js'
+import { restride } from './restride.js'
 import type { ExportableModel } from './types.js'
 
 type Dict = ReadonlyMap<unknown, unknown>
@@ -56,12 +63,12 @@ export function modelOf(
 ): FoundModel {
   const problem = whyNotEvaluation(program)
   if (problem !== null) return none(`Its recorded model cannot be exported: ${problem}.`)
-  const state = new Map<string, AnyTensorRecord>()
-  const constants = new Map<string, AnyTensorRecord>()
+  const state = new Map<string, AnyTensorRecord<ByteOrigin>>()
+  const constants = new Map<string, AnyTensorRecord<ByteOrigin>>()
   for (const spec of stateSpecs(program)) {
     const own = spec.role === 'constant' ? undefined : stateDict.get(spec.name)
     const record: unknown = own ?? (others instanceof Map ? others.get(spec.name) : undefined)
-    if (record === undefined)
+    if (record === undefined || record instanceof MetaTensorRecord)
       return none(`Its recorded model needs the ${spec.role} '${spec.name}', which the file does not hold.`)
     if (!isTensorRecord(record))
       throw new TorchkeepError('ERR_CHECKPOINT_INCOMPATIBLE', `${path}: ${spec.name} is no tensor`)
@@ -73,11 +80,16 @@ export function modelOf(
 }
 
 /** The record as what it is to the graph, whatever it was saved as. */
-export function inRole(record: AnyTensorRecord, spec: StateSpec, { graph_module }: ExportedProgram): AnyTensorRecord {
+export function inRole(
+  record: AnyTensorRecord,
+  spec: StateSpec,
+  { graph_module }: ExportedProgram,
+): AnyTensorRecord<ByteOrigin> {
   if (!(record instanceof TensorRecord)) return record
   const isParameter = spec.role === 'parameter'
   const requiresGrad = isParameter && graph_module.graph.tensor_values[spec.argument]?.requires_grad === true
-  return new TensorRecord({ ...record, isParameter, requiresGrad, attributes: null, className: null })
+  const facts = { isParameter, requiresGrad, attributes: null, className: null }
+  return restride(spec.name, new TensorRecord<ByteOrigin>({ ...record, ...facts }), spec.strides)
 }
 
 function requireSame(path: string, spec: StateSpec, record: AnyTensorRecord): void {

@@ -66,12 +66,8 @@ export async function openExportSource(path: string, options: ExportSourceOption
   refuseDamagedRecovery(path, checkpoint.value, gaps)
   const stateDict = stateDictOf(path, checkpoint, gaps)
   const own = options.model === undefined ? await ownModel(path, file, checkpoint, stateDict) : null
-  const exported = [
-    ...stateDict.values(),
-    ...(own?.model?.constants.values() ?? []),
-    ...(own?.model?.state.values() ?? []),
-  ]
-  await checkWholeness(file, checkpoint, exported, options, gaps)
+  const others = [...(own?.model?.constants.values() ?? []), ...(own?.model?.state.values() ?? [])]
+  await checkWholeness(file, checkpoint, stateDict, others, options, gaps)
   const given =
     options.model === undefined ? null : await givenModel(options.model, options, checkpoint, { file, stateDict })
   if (own?.model === null) gaps.push(own.gap)
@@ -132,7 +128,7 @@ function stateDictOf(
   const stateDict = new OrderedDict<string, AnyTensorRecord>()
   if (found instanceof OrderedDict && found.metadata !== undefined) stateDict.metadata = found.metadata
   for (const [name, item] of found as Map<unknown, unknown>) {
-    if (typeof name === 'string' && isTensorRecord(item)) stateDict.set(name, item)
+    if (typeof name === 'string' && isTensorRecord(item)) stateDict.set(name, requireValues(path, name, item))
     else if (typeof name === 'string' && name.endsWith('_extra_state'))
       gaps.push(`'${name}' of the state dict is no tensor and is not exported.`)
     else
@@ -143,6 +139,11 @@ function stateDictOf(
   }
   if (stateDict.size > 0) return stateDict
   throw new TorchkeepError('ERR_CHECKPOINT_UNSUPPORTED', `${path}: its state dict holds no tensor`)
+}
+
+function requireValues(path: string, name: string, record: AnyTensorRecord): AnyTensorRecord {
+  if (record.kind !== 'meta') return record
+  throw new TorchkeepError('ERR_CHECKPOINT_UNSUPPORTED', `${path}: '${name}' is a tensor without values (device meta)`)
 }
 
 /** The graph that the file itself holds. */

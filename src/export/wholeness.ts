@@ -17,11 +17,14 @@ export interface WholenessOptions {
 export async function checkWholeness(
   file: TorchFile,
   checkpoint: NormalizedCheckpoint,
-  exported: readonly AnyTensorRecord<ByteOrigin>[],
+  exported: ReadonlyMap<string, AnyTensorRecord>,
+  others: readonly AnyTensorRecord<ByteOrigin>[],
   { signal, onProgress }: WholenessOptions,
   gaps: string[],
 ): Promise<void> {
-  const used = new Set(exported.flatMap((record) => strided(record).map(({ storage }) => storage.recordName)))
+  const used = new Set(
+    [...exported.values(), ...others].flatMap((record) => strided(record).map(({ storage }) => storage.recordName)),
+  )
   const findings = await checkBytes(file, checkpoint, {
     ...(signal === undefined ? {} : { signal }),
     progress: (doneBytes, totalBytes) => onProgress?.({ what: 'checking', doneBytes, totalBytes }),
@@ -29,7 +32,8 @@ export async function checkWholeness(
   for (const { id, message, subject } of findings) {
     if (id === 'record.crc' && used.has(subject ?? null)) throw damaged(file.path, message, subject ?? '')
     if (id === 'record.crc') gaps.push(`A part that is not exported is damaged: ${message}.`)
-    if (id === 'tensor.nonfinite' && checkpoint.value.get('model_state_dict') instanceof Map) gaps.push(`${message}.`)
+    const name = (subject ?? '').replace(/^state_dict\./, '')
+    if ((id === 'tensor.nonfinite' || id === 'tensor.nan_buffer') && exported.has(name)) gaps.push(`${message}.`)
   }
 }
 
