@@ -19,5 +19,15 @@ export function exactJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map((item) => exactJson(item ?? null)).join(',')}]`
   if (typeof value !== 'object' || value === null) return JSON.stringify(value)
   const entries = Object.entries(value).filter(([, item]) => item !== undefined)
-  return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${exactJson(item)}`).join(',')}}`
+  const text = ([key, item]: [string, unknown]): string => (floats.has(key) ? floatJson(item) : exactJson(item))
+  return `{${entries.map((entry) => `${JSON.stringify(entry[0])}:${text(entry)}`).join(',')}}`
+}
+
+/** Arguments of torch.export's graphs that Python takes for integers where they are written as such: `x * 2.0` of integers is floating. */
+const floats = new Set(['as_float', 'as_floats'])
+
+function floatJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(floatJson).join(',')}]`
+  const text = exactJson(value)
+  return /^-?\d+$/.test(text) ? `${text}.0` : text
 }

@@ -6,10 +6,12 @@ import { denseTensor } from './contiguous.js'
 import { dtypes, type DTypeName } from './dtypes.js'
 import { TorchkeepError } from './errors.js'
 import { exactJson } from './json-plain.js'
-import { serializationId, type TorchFilePlan } from './plan.js'
+import { planBytes } from './plan-bytes.js'
+import { planTorchFile, serializationId, type TorchFilePlan } from './plan.js'
 import { codeOfDType } from './pt2-payloads.js'
 import { collectTensors, type StorageSpan } from './storage-spans.js'
 import { ChunkedTensorRecord, TensorRecord, type AnyTensorRecord, type ByteOrigin } from './tensor-record.js'
+import { Tuple } from './values.js'
 import { ZipPlanner } from './zip-write.js'
 
 /** What goes into an archive. */
@@ -22,34 +24,41 @@ export interface Pt2Contents {
   weights: ReadonlyMap<string, AnyTensorRecord<ByteOrigin>>
   /** Tensor constants and buffers that no state dict has, by the names of the signature. */
   constants: ReadonlyMap<string, AnyTensorRecord<ByteOrigin>>
+  /** Positional example inputs, which Python gives as `example_inputs`. Default: none. */
+  sampleInputs?: readonly TensorRecord<Uint8Array>[]
   /** Further files, by name, which Python gives back as `extra_files`. */
   extra?: Readonly<Record<string, string>>
 }
 
 /**
- * Plans the archive. There are no sample inputs in it: `torch.export.load` gives `example_inputs` None.
+ * Plans the archive.
  *
  * @throws TorchkeepError ERR_INVALID_ARGUMENT naming the tensor that has no place in an archive: sparse, quantized, nested, without values.
  */
-export function planPt2({ topFolder, models, weights, constants, extra = {} }: Pt2Contents): TorchFilePlan<ByteOrigin> {
+export function planPt2(contents: Pt2Contents): TorchFilePlan<ByteOrigin> {
+  const { topFolder, models, weights, constants, sampleInputs, extra = {} } = contents
   const zip = new ZipPlanner<ByteOrigin>(topFolder, 64)
   const text = (content: string): Buffer => Buffer.from(content)
+  const names = Object.keys(models)
   const folders = [
-    { folder: 'data/weights/', stem: 'weight_', config: 'model_weights_config.json', tensors: weights },
-    { folder: 'data/constants/', stem: 'tensor_', config: 'model_constants_config.json', tensors: constants },
+    { folder: 'data/weights/', stem: 'weight_', config: 'weights', tensors: weights },
+    { folder: 'data/constants/', stem: 'tensor_', config: 'constants', tensors: constants },
   ]
   const written: string[] = []
   for (const { folder, stem, config, tensors } of folders) {
-    const payloads = addPayloads(zip, folder + stem, tensors)
-    const json = exactJson({ config: payloads })
+    const json = exactJson({ config: addPayloads(zip, folder + stem, tensors) })
     written.push(json)
-    zip.addBytes(folder + config, text(json))
+    // Each model has a table of its own, over the same records.
+    for (const name of names) zip.addBytes(`${folder}${name}_${config}_config.json`, text(json))
   }
   for (const [name, program] of Object.entries(models)) {
     const json = exactJson(program)
     written.push(json)
     zip.addBytes(`models/${name}.json`, text(json))
   }
+  // The record has to be there; an empty one means none.
+  const sample = sampleInputs === undefined ? new Uint8Array(0) : sampleBytes(sampleInputs)
+  for (const name of names) zip.addBytes(`data/sample_inputs/${name}.pt`, sample)
   for (const [name, content] of Object.entries(extra)) zip.addBytes(`extra/${name}`, text(content))
   zip.addBytes('archive_format', text('pt2'))
   zip.addBytes('archive_version', text('0'))
@@ -58,6 +67,12 @@ export function planPt2({ topFolder, models, weights, constants, extra = {} }: P
   zip.addBytes('.data/serialization_id', text(serializationId(text(written.join('\n')))))
   zip.finish()
   return { sizeBytes: zip.sizeBytes, parts: zip.parts, storages: [], crcSlots: zip.crcSlots }
+}
+
+/** `(args, kwargs)` in a torch file of its own. */
+function sampleBytes(inputs: readonly TensorRecord<Uint8Array>[]): Uint8Array {
+  const plan = planTorchFile<Uint8Array>(new Tuple<unknown>([new Tuple(inputs), new Map()]), { topFolder: 'archive' })
+  return planBytes(plan)
 }
 
 /** Adds the storages of the tensors, each once; returns how the tensors lie in them. */
