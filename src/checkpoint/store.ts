@@ -161,7 +161,7 @@ export async function exists(path: string): Promise<boolean> {
 }
 
 /**
- * Removes the temporary files that processes of this machine left in a folder when they died. Files of living processes, of other machines and every other
+ * Removes the temporary files and folders that processes of this machine left in a folder when they died. Files of living processes, of other machines and every other
  * file stay.
  *
  * @returns the names removed.
@@ -171,7 +171,7 @@ export async function removeStaleTemporaries(folder: string): Promise<string[]> 
     const match = temporaryPattern.exec(name)
     return match?.[1] !== undefined && isOfDeadProcess(match[1])
   })
-  for (const name of stale) await rm(join(folder, name), { force: true })
+  for (const name of stale) await rm(join(folder, name), { force: true, recursive: true })
   return stale
 }
 
@@ -180,7 +180,8 @@ const host = hostname()
   .slice(0, 64)
 const temporaryPattern = /^\.torchkeep-tmp-(\w+-\d+-\d+)-[0-9a-f]+$/
 
-function temporaryName(): string {
+/** A name in the folder of what is to be published, by which {@link removeStaleTemporaries} knows whose it is. */
+export function temporaryName(): string {
   return `.torchkeep-tmp-${processTag()}-${randomBytes(8).toString('hex')}`
 }
 
