@@ -11,7 +11,7 @@
  */
 
 /** Raised whenever a name or a type below changes; an addon built for another value is refused with `ERR_ADDON_MISMATCH`. */
-export const contractVersion = 2
+export const contractVersion = 3
 
 /** PyTorch's dtype names without the `torch.` prefix, as `str(torch.float32)` prints them. */
 export type DType =
@@ -182,12 +182,12 @@ export interface OptimizerSpec {
 }
 
 export interface SessionSpec {
-  /** The model recorded in training mode; its user outputs feed the loss. */
-  trainGraph: GraphModule
+  /** The model recorded in training mode; its user outputs feed the loss. null, with `optimizer` null: a session that does not train. */
+  trainGraph: GraphModule | null
   /** The model recorded in evaluation mode. */
   evalGraph: GraphModule
-  /** Inputs: the model's user outputs, then the target(s); one output: the scalar loss. */
-  lossGraph: GraphModule
+  /** Inputs: the model's user outputs, then the target(s); one output: the scalar loss. null, with `optimizer` null: no loss is computed. */
+  lossGraph: GraphModule | null
   /** By dotted name, shared with the module (updated in place). Those with `requires_grad` are trained. */
   parameters: Readonly<Record<string, TensorHandle>>
   buffers: Readonly<Record<string, TensorHandle>>
@@ -273,6 +273,8 @@ export interface NativeSession {
   run(options: RunOptions): Promise<RunResult>
   /** Evaluates under no_grad with the evaluation graph. Without `inputs < tensors` there is no loss (NaN). */
   evaluate(options: BatchSource & { inputs: number }): Promise<EvaluateResult>
+  /** Runs the evaluation graph once under no_grad, on inputs of any sizes that it takes. The outputs are as it gives them, but share no memory with the state and the inputs; none unless `reason` is `end`. */
+  predict(options: { inputs: readonly TensorHandle[] }): Promise<Pick<EvaluateResult, 'outputs' | 'reason'>>
   /** Replaces the hyperparameters of all groups, in order; `params` must be the same. */
   setParamGroups(options: { groups: readonly ParamGroup[] }): void
   /** State by parameter name, handles to the live tensors (`step` a float32 scalar). Parameters without state are absent. */
@@ -284,7 +286,7 @@ export interface NativeSession {
   gradients(): Record<string, TensorHandle>
   /** Puts such gradients (copied; dtype and sizes of the parameters) in place of those that are there, to go on with a step that a checkpoint was made in. */
   setGradients(options: { gradients: Readonly<Record<string, TensorHandle>> }): void
-  /** Ends the running chunk after the current batch. */
+  /** Ends the running chunk after the current batch, a prediction between two graph nodes. */
   pause(): void
   /** Ends the running chunk between two graph nodes, joins the thread, drops the tensors. Idempotent. */
   dispose(): void

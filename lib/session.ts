@@ -12,7 +12,7 @@ import type {
 } from './contract.js'
 import { addon } from './native.js'
 import type { ExportedGraph } from './nn/export-schema.js'
-import type { Module } from './nn/module.js'
+import { Module } from './nn/module.js'
 import { constantsOf } from './nn/trace.js'
 import type { Optimizer } from './optim/optimizer.js'
 import { keep } from './scope.js'
@@ -20,16 +20,23 @@ import { Tensor } from './tensor.js'
 
 export type { RunResult }
 
+/** Parameters and buffers by dotted name, under all their names: what a session needs of a module. */
+export interface ModelState {
+  parameters: ReadonlyMap<string, Tensor>
+  buffers: ReadonlyMap<string, Tensor>
+}
+
 /** What a session is made of. */
 export interface SessionOptions {
-  /** Owns the parameters and buffers, which the session changes in place. */
-  module: Module
-  /** {@link trace} of the module in training mode. */
-  trainGraph: ExportedGraph
+  /** Owns the parameters and buffers, which the session changes in place. For a graph without its code: the tensors themselves. */
+  module: Module | ModelState
+  /** {@link trace} of the module in training mode; null, without an optimizer, for a session that does not train. */
+  trainGraph: ExportedGraph | null
   /** {@link trace} of the module in evaluation mode. */
   evalGraph: ExportedGraph
-  /** {@link traceFunction} of the loss: the module's outputs, then the targets, to a scalar. */
-  lossGraph: ExportedGraph
+  /** {@link traceFunction} of the loss: the module's outputs, then the targets, to a scalar; null, without an optimizer, for one that
+   * computes no loss. */
+  lossGraph: ExportedGraph | null
   /** Of (some of) the module's parameters; null: for evaluation only. Its state and hyperparameters go along. */
   optimizer: Optimizer | null
   /** Where the parameters are; theirs unless told. */
@@ -71,6 +78,12 @@ export interface EvaluateResult {
   reason: 'end' | 'paused' | 'stopped'
 }
 
+export interface PredictResult {
+  /** As the graph gives them; none unless `reason` is `end`. They share no memory with the module nor with the inputs. */
+  outputs: Tensor[]
+  reason: 'end' | 'paused' | 'stopped'
+}
+
 /**
  * Made by {@link Session.create}. One operation at a time: a second one is `ERR_BUSY`. While one runs, do not touch the
  * module's tensors nor draw random numbers.
@@ -88,19 +101,20 @@ export class Session {
    */
   static async create(options: SessionOptions): Promise<Session> {
     const { module, optimizer } = options
-    const parameters = module.namedParameters({ removeDuplicate: false })
-    const names = new Map<Tensor, string>([...module.namedParameters()].map(([name, parameter]) => [parameter, name]))
+    const { parameters, buffers } = module instanceof Module ? stateOf(module) : module
+    const names = new Map<Tensor, string>()
+    for (const [name, parameter] of parameters) if (!names.has(parameter)) names.set(parameter, name)
     const [trainGraph, evalGraph, lossGraph] = [options.trainGraph, options.evalGraph, options.lossGraph]
     const constants = new Map<string, Tensor>()
     const native = await addon().createSession({
-      trainGraph: withConstants(trainGraph, 'train', constants),
+      trainGraph: trainGraph && withConstants(trainGraph, 'train', constants),
       evalGraph: withConstants(evalGraph, 'eval', constants),
-      lossGraph: withConstants(lossGraph, 'loss', constants),
+      lossGraph: lossGraph && withConstants(lossGraph, 'loss', constants),
       parameters: handlesOf(parameters),
-      buffers: handlesOf(module.namedBuffers({ removeDuplicate: false })),
+      buffers: handlesOf(buffers),
       constants: handlesOf(constants),
       optimizer: optimizer === null ? null : { ...optimizer.toNative(nameIn(names)), name: optimizer.name },
-      device: options.device ?? module.parameters()[0]?.device ?? 'cpu',
+      device: options.device ?? [...parameters.values()][0]?.device ?? 'cpu',
       threads: options.threads ?? 0,
       autocast: options.autocast ?? null,
     })
@@ -118,6 +132,12 @@ export class Session {
   /** Evaluates the batches without gradients. */
   async evaluate(options: EvaluateOptions): Promise<EvaluateResult> {
     const result = await this.native.evaluate({ ...toNative(options), inputs: options.inputs })
+    return { ...result, outputs: result.outputs.map((handle) => new Tensor(handle)) }
+  }
+
+  /** Runs the evaluation graph once without gradients, on inputs of any sizes that it takes. */
+  async predict(inputs: readonly Tensor[]): Promise<PredictResult> {
+    const result = await this.native.predict({ inputs: inputs.map((tensor) => tensor.handle) })
     return { ...result, outputs: result.outputs.map((handle) => new Tensor(handle)) }
   }
 
@@ -158,7 +178,7 @@ export class Session {
     this.native.setGradients({ gradients: handlesOf(gradients) })
   }
 
-  /** Ends the running chunk after the present batch. */
+  /** Ends the running chunk after the present batch, a prediction between two nodes of the graph. */
   pause(): void {
     this.native.pause()
   }
@@ -171,6 +191,13 @@ export class Session {
   /** For `using`. */
   [Symbol.dispose](): void {
     this.dispose()
+  }
+}
+
+function stateOf(module: Module): ModelState {
+  return {
+    parameters: module.namedParameters({ removeDuplicate: false }),
+    buffers: module.namedBuffers({ removeDuplicate: false }),
   }
 }
 

@@ -15,7 +15,7 @@ namespace torchkeep::binding {
 namespace {
 
 /// `contractVersion` of lib/contract.ts.
-constexpr int kContractVersion = 2;
+constexpr int kContractVersion = 3;
 
 template <Napi::Value (*function)(const Napi::CallbackInfo&)>
 void add(Napi::Object& exports, const char* name) {

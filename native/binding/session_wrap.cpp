@@ -43,6 +43,13 @@ Napi::Object toJs(Napi::Env env, const engine::NamedTensors& tensors) {
   return object;
 }
 
+Napi::Array toJs(Napi::Env env, const std::vector<engine::TensorPtr>& tensors) {
+  Napi::Array array = Napi::Array::New(env, tensors.size());
+  for (size_t i = 0; i < tensors.size(); ++i)
+    array.Set(static_cast<uint32_t>(i), TensorHandle::create(env, tensors[i]));
+  return array;
+}
+
 Napi::Value toJs(Napi::Env env, const engine::RunResult& result) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("batches", static_cast<double>(result.batches));
@@ -60,10 +67,14 @@ Napi::Value toJs(Napi::Env env, const engine::EvaluateResult& result) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("samples", static_cast<double>(result.samples));
   object.Set("loss", result.loss);
-  Napi::Array outputs = Napi::Array::New(env, result.outputs.size());
-  for (size_t i = 0; i < result.outputs.size(); ++i)
-    outputs.Set(static_cast<uint32_t>(i), TensorHandle::create(env, result.outputs[i]));
-  object.Set("outputs", outputs);
+  object.Set("outputs", toJs(env, result.outputs));
+  object.Set("reason", engine::stopReasonName(result.reason));
+  return object;
+}
+
+Napi::Value toJs(Napi::Env env, const engine::PredictResult& result) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("outputs", toJs(env, result.outputs));
   object.Set("reason", engine::stopReasonName(result.reason));
   return object;
 }
@@ -93,6 +104,7 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
                        {
                            InstanceMethod<&SessionWrap::guard<&SessionWrap::run>>("run"),
                            InstanceMethod<&SessionWrap::guard<&SessionWrap::evaluate>>("evaluate"),
+                           InstanceMethod<&SessionWrap::guard<&SessionWrap::predict>>("predict"),
                            InstanceMethod<&SessionWrap::guard<&SessionWrap::setParamGroups>>("setParamGroups"),
                            InstanceMethod<&SessionWrap::guard<&SessionWrap::optimizerState>>("optimizerState"),
                            InstanceMethod<&SessionWrap::guard<&SessionWrap::gradients>>("gradients"),
@@ -152,6 +164,17 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
                                              [&](const engine::Session::Done<engine::EvaluateResult>& done) {
                                                session_->evaluate(std::move(source), done);
                                              });
+  }
+
+  Napi::Value predict(const Napi::CallbackInfo& info) {
+    std::vector<engine::TensorPtr> inputs = Options(info, "predict").tensors("inputs");
+    engine::releaseWaitingThreads();
+    const auto makeResult = [session = session_](Napi::Env env, engine::PredictResult& result) {
+      return toJs(env, result);
+    };
+    return promiseOf<engine::PredictResult>(
+        info.Env(), "predict", makeResult,
+        [&](const engine::Session::Done<engine::PredictResult>& done) { session_->predict(std::move(inputs), done); });
   }
 
   Napi::Value setParamGroups(const Napi::CallbackInfo& info) {

@@ -186,7 +186,8 @@ void Executor::allowAutocast(size_t count, at::ScalarType lower) {
   }
 }
 
-bool Executor::run(const std::vector<at::Tensor>& inputs, std::vector<at::Tensor>& outputs) {
+bool Executor::run(const std::vector<at::Tensor>& inputs, std::vector<at::Tensor>& outputs,
+                   const std::atomic<bool>* cancel) {
   struct DropOnExit {
     Executor& executor;
     ~DropOnExit() { executor.dropValues(); }
@@ -194,6 +195,7 @@ bool Executor::run(const std::vector<at::Tensor>& inputs, std::vector<at::Tensor
   setInputs(inputs);
   for (const Node& node : graph_.nodes) {
     if (stop_.load(std::memory_order_relaxed)) return false;
+    if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) return false;
     try {
       runNode(node);
     } catch (...) {

@@ -32,10 +32,11 @@ class Executor {
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  /// Runs all nodes; autograd records them as the calling thread's grad mode says. False when the stop flag was seen
-  /// between two nodes. A failing node is named in the error; an index out of range is Error(Data). Inputs that do not
-  /// fit the graph are Error(InvalidArgument).
-  bool run(const std::vector<at::Tensor>& inputs, std::vector<at::Tensor>& outputs);
+  /// Runs all nodes; autograd records them as the calling thread's grad mode says. False when the stop flag, or
+  /// `cancel` where given, was seen between two nodes. A failing node is named in the error; an index out of range is
+  /// Error(Data). Inputs that do not fit the graph are Error(InvalidArgument).
+  bool run(const std::vector<at::Tensor>& inputs, std::vector<at::Tensor>& outputs,
+           const std::atomic<bool>* cancel = nullptr);
 
   /// Lets the first `count` inputs be float32 where the graph says `lower` and the other way round: they are results
   /// under autocast, whose dtypes a graph that was recorded without it does not know.

@@ -165,6 +165,14 @@ void Session::evaluate(BatchSource source, Done<EvaluateResult> done) {
                          std::move(done));
 }
 
+void Session::predict(std::vector<TensorPtr> inputs, Done<PredictResult> done) {
+  TrainingProgram& program = this->program("predict");
+  const std::vector<TensorPtr> data = inputs;
+  auto operation = [&program, inputs = std::move(inputs)] { return program.predict(inputs); };
+  submit<PredictResult>("predict", program.tensors(), data, program.predictionDraws(), std::move(operation),
+                        std::move(done));
+}
+
 void Session::setParamGroups(const std::vector<ParamGroup>& groups) {
   program("setParamGroups").setParamGroups(groups);
 }

@@ -40,8 +40,10 @@ struct OptimizerSpec {
 
 /// `SessionSpec` of lib/contract.ts. Graphs are plain trees of torch.export's JSON schema 8.x.
 struct SessionSpec {
+  /// Null: the session does not train.
   Value trainGraph;
   Value evalGraph;
+  /// Null: the session computes no loss.
   Value lossGraph;
   NamedTensors parameters;
   NamedTensors buffers;
@@ -106,6 +108,11 @@ struct EvaluateResult {
   StopReason reason = StopReason::End;
 };
 
+struct PredictResult {
+  std::vector<TensorPtr> outputs;
+  StopReason reason = StopReason::End;
+};
+
 /// All methods belong to one thread (JavaScript's); operations execute on the session's own thread, one at a time.
 /// `done` is called on that thread exactly once, with a failure or the result, after the session has become free again.
 /// It must not own the session: whoever drops the last reference joins the thread.
@@ -129,6 +136,9 @@ class Session {
   /// Evaluates under no_grad with the evaluation graph. Outputs are concatenated along dimension 0 (0-d ones become one
   /// element a batch).
   void evaluate(BatchSource source, Done<EvaluateResult> done);
+  /// Runs the evaluation graph once under no_grad, on inputs of any sizes that it takes. The outputs are as it gives
+  /// them and share no memory with the state and the inputs.
+  void predict(std::vector<TensorPtr> inputs, Done<PredictResult> done);
   void setParamGroups(const std::vector<ParamGroup>& groups);
   /// The live tensors.
   OptimizerState optimizerState();
@@ -136,7 +146,8 @@ class Session {
   NamedTensors gradients();
   /// Puts copies in place of them.
   void setGradients(const NamedTensors& gradients);
-  /// Ends the running operation after the current step or batch; without one it does nothing.
+  /// Ends the running operation after the current step or batch, a prediction between two graph nodes; without one it
+  /// does nothing.
   void pause();
   /// Ends the running operation between two graph nodes, joins the thread, drops the tensors. Idempotent.
   void dispose();

@@ -77,6 +77,14 @@ Executor makeExecutor(const Value& graph, const char* label, const SessionSpec& 
   return Executor(compileGraph(graph, label, device), {parameters, buffers, constants}, device, generator, stop);
 }
 
+/// The same for a graph that may be absent.
+std::unique_ptr<Executor> makeOptionalExecutor(const Value& graph, const char* label, const SessionSpec& spec,
+                                               const TensorTable& parameters, c10::Device device,
+                                               const GeneratorPtr& generator, const std::atomic<bool>& stop) {
+  if (graph.isNull()) return nullptr;
+  return std::unique_ptr<Executor>(new Executor(makeExecutor(graph, label, spec, parameters, device, generator, stop)));
+}
+
 void requireLossCount(size_t expected, size_t found) {
   if (expected != found) {
     throw Error(ErrorCode::InvalidArgument, "loss graph: expected " + std::to_string(found) +
@@ -106,17 +114,22 @@ TrainingProgram::TrainingProgram(const SessionSpec& spec, const GeneratorPtr& ge
       pause_(pause),
       tensors_(handlesOf(spec)),
       parameters_(tieParameters(spec.parameters)),
-      train_(makeExecutor(spec.trainGraph, "train graph", spec, parameters_, device_, generator, stop)),
+      train_(makeOptionalExecutor(spec.trainGraph, "train graph", spec, parameters_, device_, generator, stop)),
       eval_(makeExecutor(spec.evalGraph, "evaluation graph", spec, parameters_, device_, generator, stop)),
-      loss_(makeExecutor(spec.lossGraph, "loss graph", spec, parameters_, device_, generator, stop)),
+      loss_(makeOptionalExecutor(spec.lossGraph, "loss graph", spec, parameters_, device_, generator, stop)),
       optimizer_(spec.optimizer ? createOptimizer(*spec.optimizer, parameters_) : nullptr),
       gradients_(optimizer_ ? inModelOrder(optimizer_->parameters(), spec.parameters)
                             : std::vector<TrainedParameter>()) {
-  if (loss_.userOutputs() != 1) {
-    throw Error(ErrorCode::InvalidArgument,
-                "loss graph: expected one output, found " + std::to_string(loss_.userOutputs()));
+  if (optimizer_ && (!train_ || !loss_)) {
+    throw Error(ErrorCode::InvalidArgument, std::string(train_ ? "lossGraph" : "trainGraph") +
+                                                ": expected a graph, as there is an optimizer, found null");
   }
-  if (autocast_) loss_.allowAutocast(train_.userOutputs(), *autocast_);
+  if (!loss_) return;
+  if (loss_->userOutputs() != 1) {
+    throw Error(ErrorCode::InvalidArgument,
+                "loss graph: expected one output, found " + std::to_string(loss_->userOutputs()));
+  }
+  if (autocast_) loss_->allowAutocast(eval_.userOutputs(), *autocast_);
 }
 
 Optimizer& TrainingProgram::optimizer(const char* what) const {
@@ -161,10 +174,14 @@ void TrainingProgram::dropGradients() {
 
 bool TrainingProgram::computeLoss(std::vector<at::Tensor> modelOutputs, const std::vector<at::Tensor>& batch,
                                   int64_t inputs, at::Tensor& loss) {
+  if (!loss_)
+    throw Error(ErrorCode::InvalidArgument, "evaluate: expected batches of " + std::to_string(inputs) +
+                                                " tensors, as the session was made without a loss graph, found " +
+                                                std::to_string(batch.size()));
   modelOutputs.insert(modelOutputs.end(), batch.begin() + inputs, batch.end());
-  requireLossCount(loss_.userInputs(), modelOutputs.size());
+  requireLossCount(loss_->userInputs(), modelOutputs.size());
   std::vector<at::Tensor> losses;
-  if (!loss_.run(modelOutputs, losses)) return false;
+  if (!loss_->run(modelOutputs, losses)) return false;
   loss = std::move(losses.front());
   if (loss.numel() != 1)
     throw Error(ErrorCode::InvalidArgument, "loss graph: expected one number, found sizes " + c10::str(loss.sizes()));
@@ -210,6 +227,29 @@ EvaluateResult TrainingProgram::evaluate(const BatchSource& source) {
     }
   }
   return result;
+}
+
+PredictResult TrainingProgram::predict(const std::vector<TensorPtr>& handles) {
+  const at::NoGradGuard noGrad;
+  std::vector<at::Tensor> inputs;
+  for (const TensorPtr& handle : handles) inputs.push_back(handle->value.detach());
+  PredictResult result;
+  const Autocast autocast(device_, autocast_, stop_);
+  std::vector<at::Tensor> outputs;
+  if (!eval_.run(inputs, outputs, &pause_)) {
+    result.reason = stop_.load(std::memory_order_relaxed) ? StopReason::Stopped : StopReason::Paused;
+    return result;
+  }
+  for (const at::Tensor& output : outputs) result.outputs.push_back(wrap(own(output, inputs)));
+  return result;
+}
+
+at::Tensor TrainingProgram::own(const at::Tensor& output, const std::vector<at::Tensor>& inputs) const {
+  const auto shares = [&output](const at::Tensor& other) { return output.is_alias_of(other); };
+  const auto sharesHandle = [&shares](const TensorPtr& handle) { return shares(handle->value); };
+  const bool isShared =
+      std::any_of(inputs.begin(), inputs.end(), shares) || std::any_of(tensors_.begin(), tensors_.end(), sharesHandle);
+  return isShared ? output.clone() : output;
 }
 
 }  // namespace torchkeep::engine

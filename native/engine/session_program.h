@@ -23,6 +23,7 @@ class TrainingProgram {
   /// On the session's thread.
   RunResult run(const BatchSource& source, const RunOptions& options);
   EvaluateResult evaluate(const BatchSource& source);
+  PredictResult predict(const std::vector<TensorPtr>& inputs);
 
   void setParamGroups(const std::vector<ParamGroup>& groups);
   OptimizerState optimizerState() const;
@@ -31,8 +32,9 @@ class TrainingProgram {
 
   /// Every tensor that an operation reads or writes.
   std::vector<TensorPtr> tensors() const;
-  bool trainingDraws() const { return train_.random() || loss_.random(); }
-  bool evaluationDraws() const { return eval_.random() || loss_.random(); }
+  bool trainingDraws() const { return (train_ && train_->random()) || lossDraws(); }
+  bool evaluationDraws() const { return eval_.random() || lossDraws(); }
+  bool predictionDraws() const { return eval_.random(); }
 
  private:
   enum class Outcome { Done, Stopped, NonFinite };
@@ -51,6 +53,9 @@ class TrainingProgram {
   /// Runs the loss graph on the model's outputs and the targets. False when stopped.
   bool computeLoss(std::vector<at::Tensor> modelOutputs, const std::vector<at::Tensor>& batch, int64_t inputs,
                    at::Tensor& loss);
+  bool lossDraws() const { return loss_ && loss_->random(); }
+  /// A copy of what shares memory with the state or an input, so that outputs are the caller's.
+  at::Tensor own(const at::Tensor& output, const std::vector<at::Tensor>& inputs) const;
   void dropGradients();
   Optimizer& optimizer(const char* what) const;
 
@@ -61,9 +66,11 @@ class TrainingProgram {
   std::vector<TensorPtr> tensors_;
   /// Two names of one tied parameter have one tensor here.
   const TensorTable parameters_;
-  Executor train_;
+  /// Null in a session that does not train.
+  std::unique_ptr<Executor> train_;
   Executor eval_;
-  Executor loss_;
+  /// Null in a session that only predicts.
+  std::unique_ptr<Executor> loss_;
   std::unique_ptr<Optimizer> optimizer_;
   Gradients gradients_;
   /// Batches whose gradients are kept between two runs; absent where they came from `setGradients`.

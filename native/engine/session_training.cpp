@@ -106,7 +106,7 @@ bool TrainingProgram::forward(const std::vector<at::Tensor>& batch, int64_t inpu
   const at::AutoGradMode recordGradients(true);
   const Autocast autocast(device_, autocast_, stop_);
   std::vector<at::Tensor> outputs;
-  return train_.run({batch.begin(), batch.begin() + inputs}, outputs) &&
+  return train_->run({batch.begin(), batch.begin() + inputs}, outputs) &&
          computeLoss(std::move(outputs), batch, inputs, loss);
 }
 

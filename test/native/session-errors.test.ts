@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import type { GraphModule, OptimizerSpec, RunResult, SessionSpec, TensorHandle } from '../../lib/contract.js'
+import type { GraphModule, OptimizerSpec, RunResult, TensorHandle } from '../../lib/contract.js'
 import { addon } from '../../lib/native.js'
 import { callTensor } from './fixtures.js'
-import { mlp, ramp, rows } from './session-mlp.js'
+import { mlp, ramp, rows, type TrainingSpec } from './session-mlp.js'
 
 /** A deep copy of a graph that the test may spoil; JSON is what it is made of. */
 type Loose = Record<string, unknown> & {
@@ -33,7 +33,7 @@ async function rejects(promise: Promise<unknown>, code: string, message: RegExp)
   })
 }
 
-type Change = (spec: SessionSpec) => Partial<SessionSpec>
+type Change = (spec: TrainingSpec) => Partial<TrainingSpec>
 const trainGraph =
   (spoil: (graph: Loose) => void): Change =>
   (spec) => ({ trainGraph: spoilt(spec.trainGraph, spoil) })

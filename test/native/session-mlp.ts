@@ -53,8 +53,11 @@ export function mseGraph(): GraphModule {
   return graphOf([userInput('output'), userInput('target')], [loss], 'loss')
 }
 
+/** With all three graphs. */
+export type TrainingSpec = SessionSpec & { trainGraph: GraphModule; lossGraph: GraphModule }
+
 /** A session that trains `weight` (one dimension) with SGD: abs(sqrt(weight * x)), of any floating or complex dtype. */
-export function elementwise(weight: TensorHandle): SessionSpec {
+export function elementwise(weight: TensorHandle): TrainingSpec {
   const nodes = [
     node('mul.Tensor', { self: tensor('x'), other: tensor('p_weight') }, 'product'),
     node('sqrt.default', { self: tensor('product') }, 'root'),
@@ -86,7 +89,7 @@ export function ramp(native: NativeAddon, sizes: number[], seed: number): Tensor
 export function mlp(
   native: NativeAddon,
   { width = 16, layers = 1, threads = 1 }: MlpOptions = {},
-): { spec: SessionSpec; data: TensorHandle[] } {
+): { spec: TrainingSpec; data: TensorHandle[] } {
   const parameters: Record<string, TensorHandle> = {}
   for (let i = 0; i <= layers; i++) {
     parameters[`${i}.weight`] = ramp(native, [width, width], i)
@@ -104,7 +107,7 @@ export function mlp(
     maximize: false,
     fused: null,
   }
-  const spec: SessionSpec = {
+  const spec: TrainingSpec = {
     trainGraph: modelGraph(layers, true),
     evalGraph: modelGraph(layers, false),
     lossGraph: mseGraph(),
