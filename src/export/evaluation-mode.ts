@@ -4,6 +4,8 @@ import { callProblem, stateSpecs } from './graph-tensors.js'
 
 /** Why a graph cannot be exported for inference: how it is called, or a node of training; null where it can. */
 export function whyNotEvaluation(program: ExportedProgram): string | null {
+  const { major } = program.schema_version
+  if (major !== 8) return `it has the schema version ${major} of torch.export, of which only 8 is known`
   const problem = callProblem(program)
   if (problem !== null) return problem
   const training = trainingNode(program)

@@ -142,12 +142,20 @@ function graphTensor(program: ExportedProgram, arg: Argument, what: string, batc
   const meta: TensorMeta | undefined = program.graph_module.graph.tensor_values[name]
   const dtype = dtypeOfCode(meta?.dtype)
   if (meta === undefined || dtype === undefined) throw unsupported(`does not say what its ${what} '${name}' is`)
-  const recordedShape = meta.sizes.map((size) => ('as_int' in size ? size.as_int : size.as_expr.hint.as_int))
+  const recordedShape = meta.sizes.map((size) => ('as_int' in size ? size.as_int : hintOf(size)))
   const shape = meta.sizes.map((size, index) =>
     batch !== null && symbolOf(size) === batch ? null : (recordedShape[index] as number),
   )
   return { name, dtype, shape, recordedShape }
 }
+
+/** The size in the recording, which Python may leave out. */
+function hintOf({ as_expr: { hint } }: Extract<SymInt, { as_expr: unknown }>): number {
+  return (hint as { as_int?: number } | null)?.as_int ?? unhintedSize
+}
+
+/** Large enough for whatever is not decided by a size of 0 or 1. */
+const unhintedSize = 2
 
 const unsupported = (what: string): TorchkeepError =>
   new TorchkeepError('ERR_CHECKPOINT_UNSUPPORTED', `the recorded graph ${what}`)

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { extname, join } from 'node:path'
 import type { Plain } from '../checkpoint/fields.js'
-import type { CheckpointKind } from '../checkpoint/kind.js'
+import { isStateDict, type CheckpointKind } from '../checkpoint/kind.js'
 import type { Layout } from '../checkpoint/layouts.js'
 import type { TopLevel } from '../checkpoint/migrations.js'
 import { normalizeCheckpoint, type NormalizedCheckpoint } from '../checkpoint/normalize.js'
@@ -60,8 +60,8 @@ export interface ExportSource {
  */
 export async function openExportSource(path: string, options: ExportSourceOptions = {}): Promise<ExportSource> {
   const file = await readTorchFile(path, { keepFloats: true })
-  const checkpoint = normalizeCheckpoint(file, { keepFloats: true })
   const gaps: string[] = []
+  const checkpoint = withWeights(normalizeCheckpoint(file, { keepFloats: true }), gaps)
   refuseNewer(path, checkpoint, gaps)
   refuseDamagedRecovery(path, checkpoint.value, gaps)
   const stateDict = stateDictOf(path, checkpoint, gaps)
@@ -113,6 +113,16 @@ function refuseDamagedRecovery(path: string, value: TopLevel, gaps: string[]): v
     )
   const acts = [...record.lost, ...record.repaired, ...record.filled]
   gaps.push(`The checkpoint was recovered from a damaged file; what was done to it: ${acts.join('; ') || 'nothing'}.`)
+}
+
+/** Scripts keep their weights under keys of their own, such as `model`: the only state dict of a file is taken for them. */
+function withWeights(checkpoint: NormalizedCheckpoint, gaps: string[]): NormalizedCheckpoint {
+  const { value } = checkpoint
+  const keys = [...value].filter(([, item]) => isStateDict(item)).map(([key]) => key)
+  if (value.has('model_state_dict') || keys.length !== 1) return checkpoint
+  gaps.push(`The weights are those under the key '${String(keys[0])}', the only state dict of the file.`)
+  const named = [...value].map(([key, item]) => [key === keys[0] ? 'model_state_dict' : key, item] as const)
+  return { ...checkpoint, value: new Map(named) }
 }
 
 function stateDictOf(

@@ -2,14 +2,18 @@
 import { arange, scope, versions, type Tensor } from '../../lib/index.js'
 import { TorchkeepError } from '../format/errors.js'
 import type { TensorRecord } from '../format/tensor-record.js'
+import { loadForInference } from '../inference/load.js'
+import { startModel } from '../inference/model.js'
+import type { InferenceModel } from '../inference/types.js'
 import { disposeTensors } from '../training/dispose-tensors.js'
 import { batchRange, inputsOf } from './graph-tensors.js'
 import { liveTensors, recordOf } from './live-tensors-with-libtorch.js'
-import { openExportSource } from './model-source.js'
-import { LoadedModel, threads } from './loaded-model-with-libtorch.js'
 import type { ExportableModel, ExportCheck } from './types.js'
 
 export { makeSample } from './sample-with-libtorch.js'
+
+/** Threads of every comparison: with others, sums may be added up in another order. */
+const threads = 1
 
 /** Further batch sizes that an exported model is tried with. */
 const otherRows = [1, 3]
@@ -42,22 +46,25 @@ export interface CheckedOutputs {
  */
 export async function checkExport({ model, inputs, exportedPath, signal }: CheckOptions): Promise<CheckedOutputs> {
   const live = [...(await liveTensors(new Map(inputs.map((input, index) => [`input ${index + 1}`, input])))).values()]
-  const own = await LoadedModel.open(model, signal)
+  const own = await startModel('the model of the checkpoint', model, { threads })
   try {
-    const exported = await LoadedModel.open((await openExportSource(exportedPath)).model as ExportableModel)
+    const exported = await loadForInference(exportedPath, { threads })
     try {
-      const compare = new Comparison(own, exported)
+      const compare = new Comparison(own, exported, signal)
       await compare.requireSteady(live)
       const [outputs, exportedOutputs] = await compare.run(live)
-      const others = batchSizes(model, live)
-      for (const rows of others) {
+      const samples = rowsOf(live)
+      const sizes = [samples]
+      for (const rows of otherSizes(model, live)) {
         const batch = withRows(model, live, rows)
-        await compare.run(batch)
+        if (await compare.takes(batch)) {
+          await compare.run(batch)
+          sizes.push(rows)
+        }
         disposeTensors(batch)
       }
       const { equal, maxDifference } = compare
-      const samples = rowsOf(live)
-      const check = { equal, maxDifference, samples, batchSizes: [samples, ...others], threads }
+      const check = { equal, maxDifference, samples, batchSizes: sizes, threads }
       return { outputs, exportedOutputs, check: { ...check, libtorchVersion: versions().libtorchRuntime } }
     } finally {
       exported.dispose()
@@ -68,23 +75,19 @@ export async function checkExport({ model, inputs, exportedPath, signal }: Check
   }
 }
 
-/** What can be run. */
-interface Runnable {
-  predict(inputs: readonly Tensor[]): Promise<Tensor[]>
-}
-
 /** Outputs of two models, and how far they are apart. */
 class Comparison {
   equal = true
   maxDifference = 0
 
   constructor(
-    private readonly own: Runnable,
-    private readonly exported: Runnable,
+    private readonly own: InferenceModel,
+    private readonly exported: InferenceModel,
+    private readonly signal: AbortSignal | undefined,
   ) {}
 
   async run(inputs: readonly Tensor[]): Promise<[TensorRecord<Uint8Array>[], TensorRecord<Uint8Array>[]]> {
-    const [left, right] = [await this.own.predict(inputs), await this.exported.predict(inputs)]
+    const [left, right] = [await this.#outputs(this.own, inputs), await this.#outputs(this.exported, inputs)]
     const text = (tensors: readonly Tensor[]): string =>
       tensors.map(({ dtype, shape }) => `${dtype} [${shape.join(', ')}]`).join(' and ')
     if (text(left) !== text(right))
@@ -99,9 +102,24 @@ class Comparison {
     return [...records]
   }
 
+  /** Whether the checkpoint's model was recorded for batches of this size: its conditions may name multiples and limits. */
+  async takes(inputs: readonly Tensor[]): Promise<boolean> {
+    try {
+      disposeTensors(await this.#outputs(this.own, inputs))
+      return true
+    } catch (error) {
+      if (error instanceof TorchkeepError && error.code === 'ERR_DATA') return false
+      throw error
+    }
+  }
+
+  #outputs(model: InferenceModel, inputs: readonly Tensor[]): Promise<Tensor[]> {
+    return model.predict(inputs, this.signal === undefined ? {} : { signal: this.signal })
+  }
+
   /** The same outputs for the same inputs: else nothing can be said about an export. */
   async requireSteady(inputs: readonly Tensor[]): Promise<void> {
-    const [once, again] = [await this.own.predict(inputs), await this.own.predict(inputs)]
+    const [once, again] = [await this.#outputs(this.own, inputs), await this.#outputs(this.own, inputs)]
     const steady = once.every((output, index) => isSame(recordOf(output), recordOf(again[index] as Tensor)))
     disposeTensors([...once, ...again])
     if (!steady)
@@ -122,7 +140,7 @@ function difference(one: Tensor, other: Tensor): number {
 
 const rowsOf = ([first]: readonly Tensor[]): number => first?.shape[0] ?? 1
 
-function batchSizes(model: ExportableModel, inputs: readonly Tensor[]): number[] {
+function otherSizes(model: ExportableModel, inputs: readonly Tensor[]): number[] {
   const range = batchRange(model.program)
   if (range === null) return []
   return otherRows.filter((rows) => rows >= range.min && rows <= range.max && rows !== rowsOf(inputs))

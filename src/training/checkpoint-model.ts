@@ -178,8 +178,8 @@ function graphOf(path: string, { modelGraph }: Checkpoint<Tensor>): ExportedGrap
 }
 
 /** What the graph needs of the file: parameters, buffers and constants by name. */
-function stateOf(path: string, checkpoint: Checkpoint<Tensor>, graph: ExportedGraph): Map<string, GraphStateTensor> {
-  const state = new Map<string, GraphStateTensor>()
+function stateOf(path: string, checkpoint: Checkpoint<Tensor>, graph: ExportedGraph): Map<string, State> {
+  const state = new Map<string, State>()
   for (const spec of graph.signature.input_specs) {
     if ('user_input' in spec) continue
     const [kind, name] =
@@ -205,20 +205,19 @@ function stateOf(path: string, checkpoint: Checkpoint<Tensor>, graph: ExportedGr
   return state
 }
 
-/** A tensor that a recorded graph takes. */
-export interface GraphStateTensor {
+interface State {
   kind: 'parameter' | 'buffer' | 'constant'
   tensor: Tensor
 }
 
-function constantsIn(state: ReadonlyMap<string, GraphStateTensor>, device: string | undefined): Map<string, Tensor> {
+function constantsIn(state: ReadonlyMap<string, State>, device: string | undefined): Map<string, Tensor> {
   const constants = [...state].filter(([, { kind }]) => kind === 'constant')
   return new Map(constants.map(([name, { tensor }]) => [name, device === undefined ? tensor : tensor.to(device)]))
 }
 
 /** A tree of modules with the parameters and buffers of a file, for a session that runs a recorded graph over them. */
-export class GraphState extends Module {
-  constructor(state: ReadonlyMap<string, GraphStateTensor>, prefix = '') {
+class GraphState extends Module {
+  constructor(state: ReadonlyMap<string, State>, prefix = '') {
     super()
     const children = new Set<string>()
     for (const [name, { kind, tensor }] of state) {

@@ -7,12 +7,11 @@ import { openExportSource, type ExportSource } from '../../src/export/model-sour
 import { checkExport, makeSample } from '../../src/export/run-model-with-libtorch.js'
 import type { ExportableModel } from '../../src/export/types.js'
 import { needPackages, runPython } from '../python.js'
-import { writeLayouts } from './layouts.js'
 
 /** Two inputs, tied weights, batch norm, dropout, a buffer that is not saved and a tensor made in forward(). */
 const program = `
 from safetensors.torch import save_file, save_model
-import numpy as np, os
+import numpy as np, os, torch.distributed.checkpoint
 os.chdir(sys.argv[1])
 nn = torch.nn
 class Net(nn.Module):
@@ -53,6 +52,33 @@ torch.save({k: v for k, v in weights.items() if k != 'bn.num_batches_tracked'}, 
 channels = {k: v.to(memory_format=torch.channels_last) if v.dim() == 4 else v for k, v in weights.items()}
 torch.save({**channels, 'head.weight': weights['head.weight'].t().contiguous().t()}, 'strides.pth')
 torch.save(untied.state_dict(), 'untied.pth')
+torch.save({'model': weights, 'step': 3, 'optimizer': optimizer.state_dict()}, 'keyed.pth')
+torch.distributed.checkpoint.save(weights, checkpoint_id='distributed', no_dist=True)
+names = list(weights)
+parts = {f'part-{i}.safetensors': names[i::2] for i in range(2)}
+for part, own in parts.items(): save_file({name: weights[name].clone() for name in own}, part)
+json.dump({'metadata': {}, 'weight_map': {name: part for part, own in parts.items() for name in own}}, open('parts.safetensors.index.json', 'w'))
+old = {
+    'L2': {'model_state': weights, 'optimizer_state': optimizer.state_dict(), 'val_loss': 0.5, 'training_state': state, 'config': {}, 'epoch': 1, 'phase': 1},
+    'L3': {'epoch': 1, 'model_state_dict': weights, 'optimizer_state_dict': optimizer.state_dict(), 'loss': 0.5, 'metrics': {}, 'model_info': {}},
+    'L4': {'epoch': 1, 'model_state_dict': weights, 'optimizer_state_dict': optimizer.state_dict(), 'metrics': {}, 'config': None},
+    'L5': {'epoch': 1, 'model_state_dict': weights, 'optimizer_state_dict': optimizer.state_dict(), 'val_loss': 0.5, 'model_config': {}, 'training_config': {}},
+    'L6': {'epoch': 1, 'model_state_dict': weights, 'optimizer_state_dict': optimizer.state_dict(), 'train_losses': [1.], 'val_losses': [1.]},
+    'L7': {'state_dict': weights},
+    'L8': {'model_state_dict': weights, 'config': {}, 'export_timestamp': 1755400001, 'export_type': 'inference', 'model_class': 'Net'},
+    'L9': {'model_state_dict': weights, 'config': {}, 'validation_loss': 0.5, 'epoch': 1, 'phase': 1, 'version': '1.0', 'export_timestamp': 1, 'export_type': 'shared'},
+    'L10': {'version': '2.0', 'model_state_dict': weights, 'config': {}, 'epoch': 1, 'phase': 1, 'training_state': {'current_epoch': 1}},
+}
+for name, value in old.items(): torch.save(value, name + '.pth')
+class Keyword(nn.Module):
+    def forward(self, x, *, scale): return x * scale
+torch.export.save(torch.export.export(Keyword(), (images,), {'scale': images}), 'keyword.pt2')
+torch.export.save(torch.export.export(net, (images, tokens)), 'fixed.pt2')
+class Pairs(nn.Module):
+    def __init__(self):
+        super().__init__(); self.line = nn.Linear(6, 2)
+    def forward(self, x): return self.line(x.reshape(-1, 2, 1, 6, 6).sum(1))
+torch.export.save(torch.export.export(Pairs(), (torch.randn(4, 1, 6, 6),), dynamic_shapes=({0: torch.export.Dim.AUTO},)), 'pairs.pt2')
 save_model(net, 'tied.safetensors')
 export(net, 'trained.pt2')
 torch.save({'images': images, 'tokens': tokens}, 'sample.pth')
@@ -116,6 +142,8 @@ describe('models of checkpoints that Python made', function () {
     'old.pth',
     'tied.safetensors',
     'strides.pth',
+    'distributed',
+    'parts.safetensors.index.json',
   ]
   for (const name of checkpoints) {
     it(`${name} with the .pt2 of torch.export`, async () => {
@@ -182,13 +210,41 @@ describe('models of checkpoints that Python made', function () {
   })
 
   it('every layout of the older system opens', async () => {
-    await writeLayouts(folder)
     for (const layout of ['L1', 'L2', 'L3', 'L4', 'L5', 'L6', 'L7', 'L8', 'L9', 'L10']) {
       const source = await openExportSource(at(`${layout}.pth`))
       assert.equal(source.layout, layout)
-      assert.ok(source.stateDict.has('protein_encoder.mask'), layout)
+      assert.ok(source.stateDict.has('bn.running_mean'), layout)
       assert.match(source.gaps.join(), /holds no recorded model: --model FILE/)
       assert.match(source.fileSha256, /^[0-9a-f]{64}$/)
     }
+  })
+
+  it('the only state dict under a key of its own is taken, and that is told', async () => {
+    const { stateDict, normalized, gaps } = await openExportSource(at('keyed.pth'))
+    assert.ok(stateDict.has('conv.weight') && normalized.has('model_state_dict'))
+    assert.match(gaps.join(), /those under the key 'model', the only state dict of the file/)
+  })
+
+  it('a graph for one batch size is compared with that one only', async () => {
+    const { model } = await openExportSource(at('fixed.pt2'))
+    const source = model ?? assert.fail()
+    const inputs = await makeSample(source)
+    assert.deepEqual(inputs.map(({ sizes }) => sizes), [[5, 1, 6, 6], [5, 2]]) // prettier-ignore
+    const { check } = await checkExport({ model: source, inputs, exportedPath: at('fixed.pt2') })
+    assert.deepEqual([check.equal, check.batchSizes], [true, [5]])
+  })
+
+  it('batches that the conditions of a graph exclude are not tried', async () => {
+    const source = (await openExportSource(at('pairs.pt2'))).model ?? assert.fail()
+    const inputs = await makeSample(source)
+    const { check } = await checkExport({ model: source, inputs, exportedPath: at('pairs.pt2') })
+    assert.deepEqual([check.equal, check.batchSizes], [true, [4]])
+  })
+
+  it('a graph with inputs by keyword is refused', async () => {
+    await assert.rejects(openExportSource(at('bare.pth'), { model: at('keyword.pt2') }), {
+      code: 'ERR_INVALID_ARGUMENT',
+      message: /keyword\.pt2 cannot be exported for inference: it takes inputs by keyword/,
+    })
   })
 })
