@@ -48,6 +48,8 @@ export async function modelFromModule(path: string, weights: Weights, options: M
   requireLibTorch()
   const exports = await loadModule(resolve(path))
   const inputs = await sampleFor(path, exports, options.sample)
+  // A forward() may change its inputs in place.
+  const sample = inputs.map(recordOf)
   const before = getRngState()
   try {
     const name = options.modelExport ?? 'default'
@@ -64,7 +66,7 @@ export async function modelFromModule(path: string, weights: Weights, options: M
     if (problem !== null) throw new TorchkeepError('ERR_INVALID_ARGUMENT', `${where} cannot be exported: ${problem}`)
     const model = modelWith(program, module, fitted.tensors, weights.autocast)
     const gaps = [...gapsOf(fitted), ...ownBufferGap(path, program)]
-    return { model, stateDict: renamed(weights.stateDict, fitted), gaps, sample: inputs.map(recordOf) }
+    return { model, stateDict: renamed(weights.stateDict, fitted), gaps, sample }
   } finally {
     setRngState(before)
     before.dispose()

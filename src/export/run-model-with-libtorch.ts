@@ -113,8 +113,14 @@ class Comparison {
     }
   }
 
-  #outputs(model: InferenceModel, inputs: readonly Tensor[]): Promise<Tensor[]> {
-    return model.predict(inputs, this.signal === undefined ? {} : { signal: this.signal })
+  /** On copies, as a model may change its inputs in place. */
+  async #outputs(model: InferenceModel, inputs: readonly Tensor[]): Promise<Tensor[]> {
+    const copies = inputs.map((input) => input.clone())
+    try {
+      return await model.predict(copies, this.signal === undefined ? {} : { signal: this.signal })
+    } finally {
+      disposeTensors(copies)
+    }
   }
 
   /** The same outputs for the same inputs: else nothing can be said about an export. */

@@ -236,6 +236,20 @@ describe('models that are to be exported', function () {
       })
     })
 
+    it('may change their inputs in place', async () => {
+      const text = `export default class extends nn.Module { f = new nn.Linear(3, 2); forward(x) { return this.f.call(x.add_(1)) } }
+      export const exampleInputs = nn.functional.relu(randn([4, 3])).mul(0)`
+      const { model, sample } = await open(text)
+      const source = model ?? assert.fail()
+      assert.deepEqual([...(sample?.[0]?.storage.source ?? [])], Array(48).fill(0))
+      const exportedPath = await written('in-place.pt2', source)
+      const { check, outputs } = await checkExport({ model: source, inputs: sample ?? [], exportedPath })
+      assert.equal(check.equal, true)
+      const [weight, bias] = [...(await liveTensors(source.state)).values()] as [Tensor, Tensor]
+      const expected = nn.functional.linear(tensor([[1, 1, 1]]), weight, bias)
+      assert.deepEqual(Buffer.from(outputs[0]?.storage.source ?? []).subarray(0, 8), bytesOf(expected))
+    })
+
     it('leave the random state as it was', async () => {
       manualSeed(5)
       const expected = randn([1]).item()
