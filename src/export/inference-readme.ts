@@ -13,6 +13,8 @@ export interface ReadmeFacts {
   check: ExportCheck | null
   dtype: ExportDType | null
   autocast: 'bfloat16' | null
+  /** Whether the model is known, written or not. */
+  hasModel: boolean
   torchkeepVersion: string
   gaps: readonly string[]
 }
@@ -86,7 +88,7 @@ const [output] = await model.predict([${names}])
 \`\`\``
 }
 
-function loadText({ files }: ReadmeFacts): string {
+function loadText({ files, hasModel }: ReadmeFacts): string {
   const weights = files.includes('model.pth')
     ? 'torch.load("model.pth", weights_only=True)'
     : 'safetensors.torch.load_file("model.safetensors")'
@@ -100,7 +102,7 @@ model.load_state_dict(${weights})
 model.eval()
 \`\`\`
 
-\`python load_weights.py\` and \`node load_weights.mjs\` check the files and list what is in them. To get an export that runs, export again with \`--model FILE\`: a module that exports the model, or a \`.pt2\` of it that \`torch.export.save\` wrote.`
+\`python load_weights.py\` and \`node load_weights.mjs\` check the files and list what is in them. ${hasModel ? 'The checkpoint has its model: exported without `--format`, it runs by itself.' : 'To get an export that runs, export again with `--model FILE`: a module that exports the model, or a `.pt2` of it that `torch.export.save` wrote.'}`
 }
 
 function tensorTable(title: string, tensors: readonly ModelTensor[]): string {
