@@ -213,6 +213,7 @@ class InferenceFolder {
       gaps,
     }
     const readme = inferenceReadme({
+      hasModel: source.model !== null,
       ...{
         name,
         source: facts,
