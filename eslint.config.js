@@ -39,15 +39,7 @@ export default tseslint.config(
   ),
   layer(['src/doctor/probe-addon.ts', 'src/doctor/self-test.ts'], [addon, commands]), // programs for child processes
   // Weights are exported without LibTorch: what runs a model is imported when one is to be run.
-  layer(
-    ['src/export/**/*.ts'],
-    [
-      addon,
-      commands,
-      ['^(\\.\\./)+lib/(?!nn/export-schema\\.js$)', lib[1]],
-      ['/(training|inference|train-config)/', lib[1]],
-    ],
-  ),
+  layer(['src/export/**/*.ts'], [addon, commands, lib, ['/(training|inference|train-config)/', lib[1]]]),
   layer(['src/export/*-with-libtorch.ts'], [addon, commands]),
   layer(
     ['src/format/**/*.ts'],

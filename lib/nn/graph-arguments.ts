@@ -12,7 +12,7 @@ import {
   type Argument,
   type Device,
   type NamedArgument,
-} from './export-schema.js'
+} from '../../src/format/export-schema.js'
 
 type SchemaArgument = OperatorSchema['arguments'][number]
 type NameOf = (tensor: TensorBase) => string

@@ -6,7 +6,7 @@ import { withoutRecorder, type Kwargs, type RecordedCall, type Recorder } from '
 import { TensorBase } from '../tensor-base.js'
 import { Tensor } from '../tensor.js'
 import type { TensorInfo } from '../contract.js'
-import type { Argument, Node } from './export-schema.js'
+import type { Argument, Node } from '../../src/format/export-schema.js'
 import { namedArguments } from './graph-arguments.js'
 import { GraphNames } from './graph-names.js'
 

@@ -16,7 +16,7 @@ import {
   type ModuleCallEntry,
   type SymInt,
   type TensorMeta,
-} from './export-schema.js'
+} from '../../src/format/export-schema.js'
 import { toDevice } from './graph-arguments.js'
 import { GraphRecorder, type ModuleFrame } from './graph-recorder.js'
 import type { Module } from './module.js'

@@ -1,5 +1,5 @@
 /** From which numbers an input is drawn that a graph looks up in a table. */
-import type { Argument, ExportedProgram } from '../../lib/nn/export-schema.js'
+import type { Argument, ExportedProgram } from '../format/export-schema.js'
 
 /** Operators that hand numbers on as they are: to another shape, place or integer dtype. */
 const passing = new Set(

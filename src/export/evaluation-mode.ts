@@ -1,5 +1,5 @@
 /** Whether a graph is one of evaluation: the same outputs for the same inputs, and nothing changed by a run. */
-import type { Argument, ExportedProgram, Node } from '../../lib/nn/export-schema.js'
+import type { Argument, ExportedProgram, Node } from '../format/export-schema.js'
 import { callProblem, stateSpecs } from './graph-tensors.js'
 
 /** Why a graph cannot be exported for inference: how it is called, or a node of training; null where it can. */

@@ -13,8 +13,8 @@ export interface WantedTensor {
   sizes: readonly number[]
   /** Names of the same tensor (tied weights), this one included. */
   aliases: readonly string[]
-  /** Whether it may be absent: what older versions of a module did not save. */
-  optional: boolean
+  /** Whether the model brings values of its own, which stand in for what older versions of a module did not save. */
+  hasOwn: boolean
 }
 
 /** The tensors under the model's names. */
@@ -22,7 +22,7 @@ export interface FittedState {
   tensors: Map<string, AnyTensorRecord>
   /** Taken away from the front of every name; empty for none. */
   prefix: string
-  /** Optional names that the checkpoint does not have. */
+  /** Names that the checkpoint does not have and need not have. */
   absent: string[]
   /** Pairs of names that are one tensor in the model and two in the checkpoint: their bytes must be equal. */
   apart: [TensorRecord, TensorRecord, string][]
@@ -34,7 +34,7 @@ export interface FittedState {
  */
 export function fitState(
   path: string,
-  given: ReadonlyMap<string, AnyTensorRecord>,
+  given: OrderedDict<string, AnyTensorRecord>,
   model: string,
   wanted: ReadonlyMap<string, WantedTensor>,
 ): FittedState {
@@ -47,7 +47,7 @@ export function fitState(
   for (const [name, want] of wanted) {
     // Files that may hold a tied tensor once only (safetensors) have one of its names.
     const record = named.get(name) ?? want.aliases.map((alias) => named.get(alias)).find((other) => other !== undefined)
-    if (record === undefined) (want.optional ? absent : missing).push(name)
+    if (record === undefined) (want.hasOwn && mayLackCount(prefix + name, given) ? absent : missing).push(name)
     else {
       mismatched.push(...differences(name, record, want))
       tensors.set(name, record)
@@ -95,7 +95,7 @@ export function renamed(
 }
 
 /** Whether a state dict is from before a batch norm saved `num_batches_tracked`, as Python's own loading tells. */
-export function mayLackCount(name: string, { metadata }: OrderedDict<string, AnyTensorRecord>): boolean {
+function mayLackCount(name: string, { metadata }: OrderedDict<string, AnyTensorRecord>): boolean {
   if (!name.endsWith('num_batches_tracked')) return false
   const module: unknown =
     metadata instanceof Map ? metadata.get(name.slice(0, -'.num_batches_tracked'.length)) : undefined

@@ -1,5 +1,5 @@
 /** What goes into a recorded graph and what comes out: tensors of the model by name, inputs and outputs by place. */
-import type { Argument, ExportedProgram, InputSpec, SymInt, TensorMeta } from '../../lib/nn/export-schema.js'
+import type { Argument, ExportedProgram, InputSpec, SymInt, TensorMeta } from '../format/export-schema.js'
 import type { DTypeName } from '../format/dtypes.js'
 import { TorchkeepError } from '../format/errors.js'
 import { dtypeOfCode } from '../format/pt2-payloads.js'

@@ -1,5 +1,5 @@
 /** The model of a checkpoint or `.pt2` that holds its own graph. */
-import type { ExportedProgram } from '../../lib/nn/export-schema.js'
+import type { ExportedProgram } from '../format/export-schema.js'
 import { dtypeOf, sizesOf } from '../checkpoint/tensor-roles.js'
 import { TorchkeepError } from '../format/errors.js'
 import {

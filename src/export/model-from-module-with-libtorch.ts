@@ -20,7 +20,7 @@ import { constructModel } from '../train-config/models.js'
 import { requireLibTorch } from '../train-config/require-libtorch.js'
 import { disposeTensors } from '../training/dispose-tensors.js'
 import { whyNotEvaluation } from './evaluation-mode.js'
-import { aliasesBy, fitState, gapsOf, mayLackCount, renamed, requireEqualTies, type WantedTensor } from './fit-state.js'
+import { aliasesBy, fitState, gapsOf, renamed, requireEqualTies, type WantedTensor } from './fit-state.js'
 import { stateSpecs } from './graph-tensors.js'
 import { liveTensors, recordOf } from './live-tensors-with-libtorch.js'
 import { inRole } from './model-from-checkpoint.js'
@@ -55,7 +55,7 @@ export async function modelFromModule(path: string, weights: Weights, options: M
     const name = options.modelExport ?? 'default'
     const where = `model ${name} of ${path}`
     const module = await constructModel(where, exportOf(path, exports, name), options.modelOptions ?? {}, {})
-    const fitted = fitState(weights.file.path, weights.stateDict, where, wantedBy(module, weights))
+    const fitted = fitState(weights.file.path, weights.stateDict, where, wantedBy(module))
     await requireEqualTies(weights.file, fitted, where)
     const live = await liveTensors(fitted.tensors)
     module.loadStateDict(live)
@@ -99,7 +99,7 @@ async function sampleFor(
 }
 
 /** Names of parameters and persistent buffers. What stands under two names is one tensor. */
-function wantedBy(module: Module, { stateDict }: Weights): Map<string, WantedTensor> {
+function wantedBy(module: Module): Map<string, WantedTensor> {
   const own = module.stateDict()
   const infos = new Map([...own].map(([name, value]) => [name, value.info()]))
   disposeTensors(own)
@@ -109,7 +109,7 @@ function wantedBy(module: Module, { stateDict }: Weights): Map<string, WantedTen
   })
   const entries = [...infos].map(([name, { dtype, sizes }]): [string, WantedTensor] => [
     name,
-    { dtype, sizes, aliases: aliasesOf(name), optional: mayLackCount(name, stateDict) },
+    { dtype, sizes, aliases: aliasesOf(name), hasOwn: true },
   ])
   return new Map(entries)
 }

@@ -1,12 +1,12 @@
 /** A model given as a `.pt2` (`--model`): its graph, with a checkpoint's weights in place of its own. */
 import { basename } from 'node:path'
-import type { ExportedProgram } from '../../lib/nn/export-schema.js'
+import type { ExportedProgram } from '../format/export-schema.js'
 import { TorchkeepError } from '../format/errors.js'
 import { readTorchFile, type TorchFile } from '../format/read.js'
 import { TensorRecord, isTensorRecord, type AnyTensorRecord } from '../format/tensor-record.js'
 import type { OrderedDict } from '../format/values.js'
 import { trainingNode, whyNotEvaluation } from './evaluation-mode.js'
-import { aliasesBy, fitState, gapsOf, mayLackCount, renamed, requireEqualTies, type WantedTensor } from './fit-state.js'
+import { aliasesBy, fitState, gapsOf, renamed, requireEqualTies, type WantedTensor } from './fit-state.js'
 import { stateSpecs } from './graph-tensors.js'
 import { modelOf } from './model-from-checkpoint.js'
 import { readPt2Program } from './program.js'
@@ -42,7 +42,7 @@ export async function modelFromPt2(path: string, weights: Weights): Promise<Fitt
   requireEvaluation(path, program)
   const own = file.value as ReadonlyMap<string, ReadonlyMap<string, unknown>>
   const before = own.get('state_dict') ?? new Map<string, unknown>()
-  const fitted = fitState(weights.file.path, weights.stateDict, path, wantedBy(program, before, weights.stateDict))
+  const fitted = fitState(weights.file.path, weights.stateDict, path, wantedBy(program, before))
   await requireEqualTies(weights.file, fitted, path)
   const others = new Map(own.get('constants'))
   for (const name of fitted.absent) others.set(name, before.get(name))
@@ -64,11 +64,7 @@ function requireEvaluation(path: string, program: ExportedProgram): void {
 }
 
 /** Names of its persistent parameters and buffers. Those over the same bytes are tied. */
-function wantedBy(
-  program: ExportedProgram,
-  before: ReadonlyMap<string, unknown>,
-  stateDict: Weights['stateDict'],
-): Map<string, WantedTensor> {
+function wantedBy(program: ExportedProgram, before: ReadonlyMap<string, unknown>): Map<string, WantedTensor> {
   const specs = stateSpecs(program).filter(({ role, persistent }) => role !== 'constant' && persistent)
   const names = specs.map(({ name }) => name)
   const aliasesOf = aliasesBy(names, (name) => {
@@ -78,8 +74,8 @@ function wantedBy(
   })
   return new Map(
     specs.map(({ name, dtype, sizes }) => {
-      const optional = isTensorRecord(before.get(name)) && mayLackCount(name, stateDict)
-      return [name, { dtype, sizes, aliases: aliasesOf(name), optional }]
+      const hasOwn = before.get(name) instanceof TensorRecord
+      return [name, { dtype, sizes, aliases: aliasesOf(name), hasOwn }]
     }),
   )
 }

@@ -1,5 +1,5 @@
 /** Recorded graphs as files hold them: read exactly, their structure checked, nothing run. */
-import { exportedProgram, type ExportedGraph, type ExportedProgram } from '../../lib/nn/export-schema.js'
+import { exportedProgram, type ExportedGraph, type ExportedProgram } from '../format/export-schema.js'
 import { ByteSource } from '../format/byte-source.js'
 import { TorchkeepError } from '../format/errors.js'
 import { JsonFields } from '../format/json-fields.js'

@@ -2,7 +2,7 @@
 import type { Plain } from '../checkpoint/fields.js'
 import type { DTypeName } from '../format/dtypes.js'
 import type { AnyTensorRecord, ByteOrigin } from '../format/tensor-record.js'
-import type { ExportedProgram } from '../../lib/nn/export-schema.js'
+import type { ExportedProgram } from '../format/export-schema.js'
 
 /** What of an export is written of the weights. `archive` is C++'s `torch::save` archive, the others open in Python. */
 export type ExportFormat = 'pth' | 'safetensors' | 'pt2' | 'archive'

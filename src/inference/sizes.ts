@@ -1,5 +1,5 @@
 /** Which sizes the inputs of a recorded graph may have: fixed ones, symbols with a range, and the guards that a recording was made under. */
-import type { ExportedProgram, SymInt } from '../../lib/nn/export-schema.js'
+import type { ExportedProgram, SymInt } from '../format/export-schema.js'
 import { TorchkeepError } from '../format/errors.js'
 import { compileGuard, type Guard } from './guards.js'
 

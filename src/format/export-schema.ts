@@ -2,10 +2,10 @@
  * The part of `torch.export`'s JSON schema (8.20, `torch/_export/serde/schema.py` of torch 2.13) that recorded graphs
  * use: `models/model.json` of a `.pt2`. Unions are objects with one member. Its enum numbers are its own, not c10's.
  */
-import type { DType } from '../contract.js'
+import type { DTypeName } from './dtypes.js'
 
 /** `ScalarType`. */
-export const scalarTypes: Partial<Record<DType, number>> = {
+export const scalarTypes: Partial<Record<DTypeName, number>> = {
   uint8: 1,
   int8: 2,
   int16: 3,
