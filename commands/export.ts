@@ -16,7 +16,7 @@ export default class Export extends BaseCommand {
 
   static override description =
     'inference: weights, the model as a .pt2, a sample with its outputs, and programs that run in Python and Node; the exported model is run and compared with the checkpoint. sharing: weights with a model card, without optimizer ' +
-    'and training state, and without what names people, machines or secrets. Either is a folder NAME_SECONDS with SHA256SUMS and an archive beside it, and appears whole or not at all. What needs only weights runs without LibTorch. ' +
+    'and training state, and without what names people, machines or secrets. Either is a folder NAME_SECONDS with SHA256SUMS and an archive beside it, and appears whole or not at all. For a checkpoint without a recorded model, such as one that Python made, --model names a module that exports it or a .pt2 of it; without, the weights are exported. What needs only weights runs without LibTorch. ' +
     'Ends with 1 where a sharing export is refused since something that looks like a secret would go along.'
 
   static override examples = [
@@ -24,10 +24,6 @@ export default class Export extends BaseCommand {
     {
       description: 'Only the weights, rounded, as a zip',
       command: '<%= config.bin %> export best inference affinity --format pth,safetensors --dtype bf16 --compress zip',
-    },
-    {
-      description: 'A checkpoint that Python made, with its model in a module of JavaScript',
-      command: '<%= config.bin %> export model.pth inference affinity --model model.mjs --sample inputs.safetensors',
     },
     '<%= config.bin %> export best sharing affinity --license mit --json',
   ]

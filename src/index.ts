@@ -1,6 +1,7 @@
-/** `torchkeep`: the public API. Nothing else is public but `torchkeep/checkpoint` and `torchkeep/format`, which need no LibTorch. */
+/** `torchkeep`: the public API. Nothing else is public but `torchkeep/checkpoint`, `torchkeep/export` and `torchkeep/format`, which need no LibTorch. */
 export * from '../lib/index.js'
 export * from './checkpoint/index.js'
+export * from './export/index.js'
 export { OrderedDict, PyFloat, Tuple } from './format/index.js'
 export { type OpenedData, openData, type OpenOptions, type TensorDescription } from './data/open-data.js'
 export { type OpenedRows, openRows, type RowsOptions } from './data/rows-data.js'
