@@ -4,7 +4,7 @@ import { TorchkeepError } from '../format/errors.js'
 import { readTensorBytes } from '../format/read-bytes.js'
 import type { TorchFile } from '../format/read.js'
 import { nearNames } from '../format/near-names.js'
-import { TensorRecord, type AnyTensorRecord } from '../format/tensor-record.js'
+import { ChunkedTensorRecord, TensorRecord, type AnyTensorRecord } from '../format/tensor-record.js'
 import { OrderedDict } from '../format/values.js'
 
 /** A tensor that a model has under this name. */
@@ -25,7 +25,7 @@ export interface FittedState {
   /** Names that the checkpoint does not have and need not have. */
   absent: string[]
   /** Pairs of names that are one tensor in the model and two in the checkpoint: their bytes must be equal. */
-  apart: [TensorRecord, TensorRecord, string][]
+  apart: [DenseTensor, DenseTensor, string][]
 }
 
 /**
@@ -63,16 +63,26 @@ function apartIn(
   tensors: ReadonlyMap<string, AnyTensorRecord>,
   wanted: ReadonlyMap<string, WantedTensor>,
 ): FittedState['apart'] {
-  const place = ({ storage, storageOffset, strides }: TensorRecord): string =>
-    `${storage.id} ${storageOffset} ${strides.join()}`
-  return [...wanted].flatMap(([name, { aliases }]) => {
+  return [...wanted].flatMap(([name, { aliases }]): FittedState['apart'] => {
     const [first = name] = aliases
     const [one, other] = [tensors.get(first), tensors.get(name)]
-    if (one === other || !(one instanceof TensorRecord) || !(other instanceof TensorRecord)) return []
-    return place(one) === place(other)
+    return !isDense(one) || !isDense(other) || placeOf(one) === placeOf(other)
       ? []
-      : [[one, other, `${first} and ${name}`] satisfies FittedState['apart'][number]]
+      : [[one, other, `${first} and ${name}`]]
   })
+}
+
+/** A tensor whose bytes can be compared. */
+type DenseTensor = TensorRecord | ChunkedTensorRecord
+
+const isDense = (record: AnyTensorRecord | undefined): record is DenseTensor =>
+  record instanceof TensorRecord || record instanceof ChunkedTensorRecord
+
+function placeOf(record: DenseTensor): string {
+  const parts = record instanceof TensorRecord ? [record] : record.chunks.map(({ tensor }) => tensor)
+  return parts
+    .map(({ storage, storageOffset, strides }) => `${storage.id} ${storageOffset} ${strides.join()}`)
+    .join(' + ')
 }
 
 /** The state dict of a checkpoint under the names of the model that it was fitted to; names that it had once only are added. */

@@ -1,11 +1,12 @@
 /** Checkpoints made by Python, run with a model given as a module or as a `.pt2`: the outputs of Python's own model, in every bit. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openExportSource, type ExportSource } from '../../src/export/model-source.js'
 import { checkExport, makeSample } from '../../src/export/run-model-with-libtorch.js'
 import type { ExportableModel } from '../../src/export/types.js'
+import { flipped } from '../checkpoint/recovery-fixture.js'
 import { needPackages, runPython } from '../python.js'
 
 /** Two inputs, tied weights, batch norm, dropout, a buffer that is not saved and a tensor made in forward(). */
@@ -47,11 +48,14 @@ torch.save(weights, 'bare.pth')
 torch.save(weights, 'legacy.pth', _use_new_zipfile_serialization=False)
 torch.save({'epoch': 1, 'global_step': 3, 'pytorch-lightning_version': '2.5.0', 'state_dict': {'net.' + k: v for k, v in weights.items()},
             'loops': {}, 'callbacks': {}, 'optimizer_states': [optimizer.state_dict()], 'lr_schedulers': []}, 'lightning.ckpt')
-torch.save(nn.DataParallel(net).state_dict(), 'parallel.pth')
-torch.save({k: v for k, v in weights.items() if k != 'bn.num_batches_tracked'}, 'old.pth')
+without = lambda state: type(state)((k, v) for k, v in state.items() if not k.endswith('num_batches_tracked'))
+torch.save(without(weights), 'old.pth')
+parallel = nn.DataParallel(net).state_dict(); torch.save(parallel, 'parallel.pth')
+new = without(parallel); new._metadata = parallel._metadata; torch.save(new, 'lacking.pth')
 channels = {k: v.to(memory_format=torch.channels_last) if v.dim() == 4 else v for k, v in weights.items()}
 torch.save({**channels, 'head.weight': weights['head.weight'].t().contiguous().t()}, 'strides.pth')
 torch.save(untied.state_dict(), 'untied.pth')
+torch.distributed.checkpoint.save(untied.state_dict(), checkpoint_id='untied', no_dist=True)
 torch.save({'model': weights, 'step': 3, 'optimizer': optimizer.state_dict()}, 'keyed.pth')
 torch.distributed.checkpoint.save(weights, checkpoint_id='distributed', no_dist=True)
 names = list(weights)
@@ -182,10 +186,11 @@ describe('models of checkpoints that Python made', function () {
 
   it('weights that the model ties and that differ are refused', async () => {
     for (const model of ['net.mjs', 'untrained.pt2'])
-      await assert.rejects(openExportSource(at('untied.pth'), { model: at(model), sample: at('sample.pth') }), {
-        code: 'ERR_CHECKPOINT_INCOMPATIBLE',
-        message: /one tensor under the names a\.weight and b\.weight, but in .*untied\.pth their values differ/,
-      })
+      for (const name of ['untied.pth', 'untied'])
+        await assert.rejects(openExportSource(at(name), { model: at(model), sample: at('sample.pth') }), {
+          code: 'ERR_CHECKPOINT_INCOMPATIBLE',
+          message: /one tensor under the names a\.weight and b\.weight, but in .*untied(\.pth)? their values differ/,
+        })
   })
 
   it('a graph of training is refused by its node, and as a checkpoint has no model', async () => {
@@ -207,6 +212,16 @@ describe('models of checkpoints that Python made', function () {
       message:
         /bare\.pth does not fit model default of .*net\.mjs; mismatched: emb\.weight: shape \[7, 4\], expected \[9, 4\]/,
     })
+  })
+
+  it('a count of batches may be absent only where the batch norm is from before it was saved', async () => {
+    const { gaps } = await openExportSource(at('old.pth'), { model: at('untrained.pt2') })
+    assert.match(gaps.join(), /from before bn\.num_batches_tracked was saved: the model's own is taken/)
+    for (const model of ['net.mjs', 'untrained.pt2'])
+      await assert.rejects(openExportSource(at('lacking.pth'), { model: at(model), sample: at('sample.pth') }), {
+        code: 'ERR_CHECKPOINT_INCOMPATIBLE',
+        message: /missing: bn\.num_batches_tracked$/,
+      })
   })
 
   it('every layout of the older system opens', async () => {
@@ -239,6 +254,14 @@ describe('models of checkpoints that Python made', function () {
     const inputs = await makeSample(source)
     const { check } = await checkExport({ model: source, inputs, exportedPath: at('pairs.pt2') })
     assert.deepEqual([check.equal, check.batchSizes], [true, [4]])
+  })
+
+  it('a changed byte of what only the .pt2 holds is refused', async () => {
+    writeFileSync(at('damaged.pt2'), flipped(readFileSync(at('untrained.pt2')), 1, 2, 3, 4))
+    await assert.rejects(openExportSource(at('bare.pth'), { model: at('damaged.pt2') }), {
+      code: 'ERR_CHECKPOINT_CORRUPT',
+      message: /damaged\.pt2: record data\/constants\/tensor_\d: its bytes were changed/,
+    })
   })
 
   it('a graph with inputs by keyword is refused', async () => {
