@@ -5,6 +5,7 @@ import { runInNewContext } from 'node:vm'
 import { DataLoader, manualSeed, nn, randint, randn, TensorDataset, type Tensor } from '../../lib/index.js'
 import { latestPath } from '../../src/checkpoint/layout.js'
 import { ProgressiveTrainer } from '../../src/training/trainer.js'
+import { digest } from '../lib/digest.js'
 
 /** Words whose number is 10 or more fail when it runs. */
 export class WordNet extends nn.Module {
@@ -45,15 +46,8 @@ async function trained(folder: string, model: nn.Module, data: TensorDataset): P
   return latestPath(folder)
 }
 
-/** The bytes of tensors, to compare. */
-export function bytesOf(tensors: readonly Tensor[]): string {
-  return tensors
-    .map((tensor) => {
-      const { buffer, byteOffset, byteLength } = tensor.data()
-      return Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength).toString('base64')
-    })
-    .join(' ')
-}
+/** The bits of outputs, to compare. */
+export const bitsOf = (outputs: readonly Tensor[]): string => outputs.map(digest).join(' ')
 
 /** Collects the tensors that nobody holds, so that they are not counted; their finalizers run before the next turn's end. */
 export async function collectGarbage(): Promise<void> {

@@ -7,14 +7,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { loadForInference } from '../../src/inference/load.js'
-import { bytesOf, slowCheckpoint, slowRows, wordCheckpoint } from './fixture.js'
+import { bitsOf, slowCheckpoint, slowRows, wordCheckpoint } from './fixture.js'
 
 const module = (path: string): string => JSON.stringify(new URL(path, import.meta.url).href)
 
 /** What a program or worker begins with; `torchkeep` is the package. */
 const imports = `
 const torchkeep = await import(${module('../../src/index.js')})
-const { bytesOf, collectGarbage } = await import(${module('fixture.js')})
+const { bitsOf, collectGarbage } = await import(${module('fixture.js')})
 const { peakMemoryKib } = await import(${module('../peak-memory.js')})
 const { loadForInference, ones } = torchkeep
 `
@@ -88,14 +88,14 @@ describe('the life of a model for inference', function () {
         model.dispose()
         const busy = await loadForInference(workerData.slow)
         busy.predict([ones([${slowRows}, 256])])
-        parentPort.postMessage(outputs.map(bytesOf))
+        parentPort.postMessage(outputs.map(bitsOf))
       })()`
     const workers = [1, 2].map(() => new Worker(program, { eval: true, workerData: { words, slow } }))
     const found = await Promise.all(workers.map(async (worker) => (await once(worker, 'message'))[0] as string[]))
     await Promise.all(workers.map((worker) => worker.terminate()))
     using model = await loadForInference(words)
     const expected = await Promise.all([[[1, 2, 3]], [[4, 5, 6]]].map((batch) => model.predict([batch])))
-    for (const outputs of found) assert.deepEqual(outputs, expected.map(bytesOf))
+    for (const outputs of found) assert.deepEqual(outputs, expected.map(bitsOf))
   })
 
   const load = (): string => `const model = await loadForInference(${JSON.stringify(slow)})\n`

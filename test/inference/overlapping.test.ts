@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { liveTensors, manualSeed, randint, randn, scope, tensor, zeros, type Tensor } from '../../lib/index.js'
 import { loadForInference } from '../../src/inference/load.js'
 import type { InferenceModel } from '../../src/inference/types.js'
-import { bytesOf, collectGarbage, slowCheckpoint, slowRows, wordCheckpoint } from './fixture.js'
+import { bitsOf, collectGarbage, slowCheckpoint, slowRows, wordCheckpoint } from './fixture.js'
 
 describe('overlapping predictions', function () {
   this.timeout(60_000)
@@ -27,13 +27,13 @@ describe('overlapping predictions', function () {
     manualSeed(3)
     const batches = Array.from({ length: 200 }, (_, index) => randint(0, 10, [1 + (index % 5), 3]))
     const alone: string[] = []
-    for (const batch of batches) alone.push(bytesOf(await words.predict([batch])))
+    for (const batch of batches) alone.push(bitsOf(await words.predict([batch])))
     const order: number[] = []
     const together = await Promise.all(
       batches.map(async (batch, index) => {
         const outputs = await words.predict([batch])
         order.push(index)
-        return bytesOf(outputs)
+        return bitsOf(outputs)
       }),
     )
     assert.deepEqual(together, alone)
@@ -48,7 +48,7 @@ describe('overlapping predictions', function () {
         [7, 8, 9],
       ],
     ]
-    const expected = await Promise.all(good.map(async (batch) => bytesOf(await words.predict([batch]))))
+    const expected = await Promise.all(good.map(async (batch) => bitsOf(await words.predict([batch]))))
     const settled = await Promise.allSettled([
       words.predict([good[0] as number[][]]),
       words.predict([[[1, 2, 10]]]),
@@ -56,7 +56,7 @@ describe('overlapping predictions', function () {
       words.predict([good[1] as number[][]]),
     ])
     assert.deepEqual(
-      settled.map((result) => (result.status === 'fulfilled' ? bytesOf(result.value) : result.reason.code)),
+      settled.map((result) => (result.status === 'fulfilled' ? bitsOf(result.value) : result.reason.code)),
       [expected[0], 'ERR_DATA', 'ERR_DATA', expected[1]],
     )
   })
@@ -64,18 +64,18 @@ describe('overlapping predictions', function () {
   it('take inputs as they were when the call was made', async () => {
     const inputs = [tensor([[1, 2, 3]]), tensor([[4, 5, 6]])].map((input) => input.long())
     const expected: string[] = []
-    for (const input of inputs) expected.push(bytesOf(await words.predict([input])))
+    for (const input of inputs) expected.push(bitsOf(await words.predict([input])))
     const running = words.predict([inputs[0] as Tensor])
     const waiting = words.predict([inputs[1] as Tensor])
     inputs[1]?.zero_()
     for (const input of inputs) input.dispose()
-    assert.deepEqual([bytesOf(await running), bytesOf(await waiting)], expected)
+    assert.deepEqual([bitsOf(await running), bitsOf(await waiting)], expected)
   })
 
   it('an aborted one rejects, waiting or running, and harms none of the others', async () => {
     using slow = await loadForInference(slowFile)
     const [batch, small] = [randn([slowRows, 256]), randn([2, 256])]
-    const expected = bytesOf(await slow.predict([small]))
+    const expected = bitsOf(await slow.predict([small]))
     const [running, waiting] = [new AbortController(), new AbortController()]
     const calls = [
       slow.predict([batch], { signal: running.signal }),
@@ -87,7 +87,7 @@ describe('overlapping predictions', function () {
     waiting.abort(new Error('not wanted'))
     running.abort(new Error('left'))
     const settled = await Promise.allSettled(calls)
-    const codes = settled.map((result) => (result.status === 'fulfilled' ? bytesOf(result.value) : result.reason.code))
+    const codes = settled.map((result) => (result.status === 'fulfilled' ? bitsOf(result.value) : result.reason.code))
     assert.deepEqual(codes, ['ERR_ABORTED', expected, 'ERR_ABORTED', 'ERR_ABORTED', expected])
     const reasons = settled.map((result) => result.status === 'rejected' && result.reason.cause.message)
     assert.deepEqual(reasons.slice(0, 3), ['left', false, 'not wanted'])
@@ -121,11 +121,11 @@ describe('overlapping predictions', function () {
   })
 
   it('in a scope keep their inputs while they need them; outputs belong to the caller', async () => {
-    const expected = bytesOf(await words.predict([[[1, 2, 3]]]))
+    const expected = bitsOf(await words.predict([[[1, 2, 3]]]))
     const calls: Promise<Tensor[]>[] = []
     scope(() => {
       for (let i = 0; i < 3; i++) calls.push(words.predict([i === 1 ? [[1, 2, 3]] : tensor([[1, 2, 3]]).long()]))
     })
-    for (const outputs of await Promise.all(calls)) assert.equal(bytesOf(outputs), expected)
+    for (const outputs of await Promise.all(calls)) assert.equal(bitsOf(outputs), expected)
   })
 })
