@@ -1,4 +1,4 @@
-// What both halves of `npm run bench` say about the machine, and how they summarise rounds.
+// What all parts of `npm run bench` say about the machine, and how they summarise rounds.
 import { execFileSync } from 'node:child_process'
 import os from 'node:os'
 

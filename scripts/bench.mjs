@@ -1,4 +1,4 @@
-/** `npm run bench [-- training|checkpoints] [--seconds N] [--rounds N] [--gib N]`: builds what is missing, then measures against Python run beside it. */
+/** `npm run bench [-- training|inference|checkpoints] [--seconds N] [--rounds N] [--gib N]`: builds what is missing, then measures against Python run beside it. */
 import { run } from './dependencies.mjs'
 import { explain, prepare } from './prepare.mjs'
 
