@@ -17,9 +17,15 @@ export function trainingNode(program: ExportedProgram): { node: string; reason: 
   const state = new Map(stateSpecs(program).map(({ argument, name }) => [argument, name]))
   for (const node of program.graph_module.graph.nodes) {
     const reason = changesState(node, state) ?? trains(node)
-    if (reason !== null) return { node: `${node.name} (${node.target}${placeOf(node)})`, reason }
+    if (reason !== null) return { node: `${nameOf(node)} (${node.target}${placeOf(node)})`, reason }
   }
   return null
+}
+
+/** Its own, or the value's that it makes. */
+function nameOf({ name, outputs: [output] }: Node): string {
+  const own = name as string | null | undefined
+  return own ?? (output !== undefined && 'as_tensor' in output ? output.as_tensor.name : 'without a name')
 }
 
 function placeOf(node: Node): string {

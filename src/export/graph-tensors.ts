@@ -77,10 +77,27 @@ interface Tree {
 
 const isNested = ({ type }: Tree): boolean => type !== null
 
+/** @throws TorchkeepError `ERR_CHECKPOINT_CORRUPT` for a text that describes none. */
 function treeOf(text: string): Tree | null {
   if (text === '') return null
-  const [, tree] = JSON.parse(text) as [number, Tree]
-  return tree
+  try {
+    const parsed: unknown = JSON.parse(text)
+    if (Array.isArray(parsed) && isTree(parsed[1])) return parsed[1]
+  } catch (cause) {
+    if (!(cause instanceof SyntaxError)) throw cause
+  }
+  throw new TorchkeepError(
+    'ERR_CHECKPOINT_CORRUPT',
+    `the recorded graph has no pytree where it should: ${text.slice(0, 80)}`,
+    { finding: 'pt2.structure' },
+  )
+}
+
+function isTree(value: unknown, depth = 0): value is Tree {
+  if (typeof value !== 'object' || value === null || depth > 100) return false
+  const { type, children_spec: children } = value as Record<string, unknown>
+  const isTyped = type === null || typeof type === 'string'
+  return isTyped && Array.isArray(children) && children.every((child) => isTree(child, depth + 1))
 }
 
 function soleEntry(union: object): [string | undefined, unknown] {

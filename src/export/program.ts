@@ -4,7 +4,7 @@ import { ByteSource } from '../format/byte-source.js'
 import { TorchkeepError } from '../format/errors.js'
 import { JsonFields } from '../format/json-fields.js'
 import { plainJson } from '../format/json-plain.js'
-import { parseJsonObject, type JsonValue } from '../format/json-text.js'
+import { parseJsonObject } from '../format/json-text.js'
 import { requiredRecord } from '../format/torch-zip.js'
 import { readZipArchive } from '../format/zip-read.js'
 
@@ -76,21 +76,61 @@ export function programOf(path: string, text: string, libtorchVersion: string): 
   return exportedProgram(plainJson(json) as ExportedGraph, libtorchVersion)
 }
 
-/** So that whoever goes through the graph meets lists and objects where they belong. What nodes say is checked where they run. */
+/** So that whoever goes through the graph meets lists, objects and names where they belong. What nodes say is checked where they run. */
 function checkGraph(module: JsonFields): void {
   const graph = module.object('graph')
-  for (const key of ['inputs', 'outputs', 'nodes']) for (const item of graph.list(key)) requireObject(graph, key, item)
-  for (const name of graph.object('tensor_values').entries.keys()) {
-    const meta = graph.object('tensor_values').object(name)
-    meta.list('sizes')
-    meta.list('strides')
+  for (const key of ['inputs', 'outputs']) graph.objects(key)
+  for (const node of graph.objects('nodes')) {
+    node.text('target')
+    // Writers of older minor versions left it out.
+    if ((node.at('name') ?? null) !== null) node.text('name')
+    for (const output of node.objects('outputs')) requireUnion(output, 'outputs')
+    for (const key of node.object('metadata').entries.keys()) node.object('metadata').text(key)
+    for (const input of node.objects('inputs')) requireUnion(input.object('arg'), input.text('name'))
+  }
+  const values = graph.object('tensor_values')
+  for (const name of values.entries.keys()) {
+    const meta = values.object(name)
+    for (const key of ['sizes', 'strides']) for (const size of meta.objects(key)) checkSize(size)
+    checkSize(meta.object('storage_offset'))
   }
   const signature = module.object('signature')
-  for (const key of ['input_specs', 'output_specs'])
-    for (const item of signature.list(key)) requireObject(signature, key, item)
-  module.list('module_call_graph')
+  for (const key of ['input_specs', 'output_specs']) for (const spec of signature.objects(key)) checkSpec(spec)
+  for (const call of module.objects('module_call_graph')) {
+    call.text('fqn')
+    if ((call.at('signature') ?? null) === null) continue
+    for (const key of ['in_spec', 'out_spec']) call.object('signature').text(key)
+  }
 }
 
-function requireObject(parent: JsonFields, key: string, item: JsonValue): void {
-  if (!(item instanceof Map)) parent.object(`an item of ${key}`)
+/** A number, or an expression. */
+function checkSize(size: JsonFields): void {
+  if (typeof size.at('as_int') !== 'number') size.object('as_expr').text('expr_str')
+}
+
+const stateNames: ReadonlyMap<string, string> = new Map([
+  ['parameter', 'parameter_name'],
+  ['buffer', 'buffer_name'],
+  ['tensor_constant', 'tensor_constant_name'],
+])
+
+function checkSpec(spec: JsonFields): void {
+  const [kind = 'a kind'] = spec.entries.keys()
+  const body = spec.object(kind)
+  const name = stateNames.get(kind)
+  if (name === undefined) {
+    if (kind === 'user_input' || kind === 'user_output') requireUnion(body.object('arg'), kind)
+    return
+  }
+  body.text(name)
+  body.object('arg').text('name')
+  if (kind === 'buffer') body.boolean('persistent')
+}
+
+/** An argument: one member, by which it is a tensor's name or a plain value. */
+function requireUnion(argument: JsonFields, name: string): void {
+  const keys = [...argument.entries.keys()]
+  if (keys.length !== 1) argument.object(`${name}: one member`)
+  if (keys[0] === 'as_tensor') argument.object('as_tensor').text('name')
+  if (keys[0] === 'as_tensors') for (const tensor of argument.objects('as_tensors')) tensor.text('name')
 }

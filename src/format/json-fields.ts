@@ -40,6 +40,12 @@ export class JsonFields {
     return Array.isArray(value) ? value : this.#wrong(key, 'a list', value)
   }
 
+  /** A list of objects. */
+  objects(key: string): JsonFields[] {
+    const place = { ...this.#place, name: `${this.#place.name}: ${quoted(key)}` }
+    return this.list(key).map((item) => new JsonFields(item, place))
+  }
+
   text(key: string): string {
     const value = this.at(key)
     return typeof value === 'string' ? value : this.#wrong(key, 'a text', value)
