@@ -1,5 +1,6 @@
 // `npm run demo`: trains on handwritten digits in two phases, is interrupted in the middle of an epoch, goes on until early stopping ends it, and shows that nothing was lost: the
-// result has the same bits as a run that was never interrupted. Then a copy of a checkpoint comes to harm, is judged and saved (rescue.mjs). Ctrl-C saves and exits with 130.
+// result has the same bits as a run that was never interrupted. Then a copy of a checkpoint comes to harm, is judged and saved (rescue.mjs), and the best one is exported and run in
+// Node and in Python (give-away.mjs). Ctrl-C saves and exits with 130.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,6 +8,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { interruptSignal, load, manualSeed, ProgressiveTrainer, ProgressReporter, Tensor } from 'torchkeep'
 import { describeRun } from './describe-run.mjs'
 import { DigitNet, digitLoaders } from './digits.mjs'
+import { giveAway } from './give-away.mjs'
 import { rescue } from './rescue.mjs'
 
 const modelConfig = { channels: 16, dropout: 0.25 }
@@ -118,6 +120,9 @@ async function demo(signal) {
   mkdirSync(harmed)
   await rescue(summary.latestCheckpointPath, harmed)
   rmSync(folder, { recursive: true })
+
+  console.log('\ngive the best checkpoint away (the command does the same: torchkeep export best inference digits)')
+  await giveAway(summary.bestCheckpointPath, 'exports')
 
   console.log(`\nopen the best checkpoint in Python:\n`)
   console.log(

@@ -1,10 +1,13 @@
-/** The demo's chapter on harmed checkpoints, on the copy of a small one: what it prints is what came of each step. */
+/** The demo's chapters on harmed checkpoints and on exports, each on a small one: what they print is what came of each step. */
 import assert from 'node:assert/strict'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import type { CleanupResult, Comparison, RecoveryResult, ValidationReport } from '../../src/checkpoint/index.js'
 import { adam, checkpoint, fileOf, float32, stateDict } from '../checkpoint/judged.js'
+import type { ExportResult } from '../../src/export/index.js'
 import { withFolder } from '../format/fixtures.js'
+import { needPython, python } from '../python.js'
+import { smallRun } from '../training/small-run.js'
 
 interface Rescue {
   verdict: ValidationReport
@@ -85,6 +88,39 @@ describe("the demo's look at the folder of a run", () => {
       assert.deepEqual(result, { run: 1, phase: 1, step: 1, epoch: 2, resume: 1, stop: 1 })
       assert.match(text, /^the run is finished; it logged 1 run, 1 phase, 1 step, 2 epoch, 1 resume, 1 stop/)
       assert.match(text, /checkpoints kept: regular\.pth, best\.pth, phases\.pth$/)
+    })
+  })
+})
+
+interface GivenAway {
+  exported: ExportResult
+  node: string[]
+  python: string[] | null
+}
+
+describe("the demo's chapter on giving a model away", function () {
+  this.timeout(60_000)
+
+  it('exports a checkpoint and runs the export in Node and in Python, or says that there is no Python', async function () {
+    needPython(this)
+    await withFolder(async (folder) => {
+      const run = smallRun(join(folder, 'checkpoints'))
+      await run.train()
+      const { giveAway } = (await import(new URL('../../../examples/give-away.mjs', import.meta.url).href)) as {
+        giveAway: (checkpoint: string, exportDir: string, env?: NodeJS.ProcessEnv) => Promise<GivenAway>
+      }
+      const env = { ...process.env, TORCHKEEP_PYTHON: python, VIRTUAL_ENV: undefined }
+      const latest = join(folder, 'checkpoints', 'latest.pth')
+      const { result, text } = await printed(() => giveAway(latest, join(folder, 'exports'), env))
+      assert.equal(result.exported.check?.equal, true)
+      assert.deepEqual(result.node, ['output 0: float32 [4,1], equal to the stored one bit for bit'])
+      assert.deepEqual(result.python, ['output 0: float32 [4, 1], equal to the stored one bit for bit'])
+      for (const line of [...result.node, ...result.python]) assert.ok(text.includes(`\n  ${line}`), line)
+
+      const without = { LIBTORCH: process.env['LIBTORCH'], HOME: folder, PATH: folder }
+      const other = await printed(() => giveAway(latest, join(folder, 'others'), without))
+      assert.equal(other.result.python, null)
+      assert.match(other.text, /no Python with torch is found/)
     })
   })
 })
