@@ -15,6 +15,8 @@ export const exitCodes = {
 export function exitCodeOf(error: Error & { oclif?: { exit?: number } }): number {
   if (error instanceof TorchkeepError) {
     if (error.code === 'ERR_ABORTED') return (error as { exitCode?: number }).exitCode ?? exitCodes.interrupted
+    // Something was found that should not leave: an answer, not a failure.
+    if (error.code === 'ERR_EXPORT_SECRET') return exitCodes.bad
     return error.code === 'ERR_INVALID_ARGUMENT' ? exitCodes.usage : exitCodes.failed
   }
   return error.oclif?.exit ?? exitCodes.failed

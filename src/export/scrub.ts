@@ -22,7 +22,7 @@ export interface Scrubbed {
   value: unknown
   /** In the order of the value; one for each key and kind. Keys are those after the scrub. */
   removals: Removal[]
-  /** What stayed because of `allow`, as texts: they may stand in other files too. */
+  /** Secrets that stayed because of `allow`: they may stand in other files too. */
   allowed: Set<string>
   /** Those of `allow` that name something. */
   used: Set<string>
@@ -113,7 +113,7 @@ class Scrub {
   }
 
   copy(value: unknown, at: At): unknown {
-    const allowing = this.#options.allow?.find((key) => key === at.path || key === at.original)
+    const allowing = this.#allows(at.path) ?? this.#allows(at.original)
     if (allowing !== undefined) {
       this.used.add(allowing)
       this.#remember(value, at.depth)
@@ -130,6 +130,10 @@ class Scrub {
     return this.#leaf(value, at) ?? this.#container(value, at)
   }
 
+  #allows(path: string): string | undefined {
+    return this.#options.allow?.find((key) => key === path)
+  }
+
   #report(at: At, kinds: readonly string[]): void {
     for (const kind of kinds) {
       const known = this.removals.find((removal) => removal.key === at.path && removal.kind === kind)
@@ -141,10 +145,8 @@ class Scrub {
   /** All texts of a value that is allowed, so that the search of the written files knows them. */
   #remember(value: unknown, depth: number): void {
     if (typeof value === 'string') {
-      this.allowed.add(value)
       for (const { start, end } of findSecrets(value, this.#options)) this.allowed.add(value.slice(start, end))
-    } else if (typeof value === 'number') this.allowed.add(String(value))
-    else if (depth <= maxDepth) for (const [, child] of childrenOf(value)) this.#remember(child, depth + 1)
+    } else if (depth <= maxDepth) for (const [, child] of childrenOf(value)) this.#remember(child, depth + 1)
   }
 
   #scalar(value: string | number | bigint, at: At): unknown {
@@ -215,7 +217,9 @@ class Scrub {
   #dict(entries: readonly (readonly [unknown, unknown])[], at: At, into: Map<unknown, unknown>): Map<unknown, unknown> {
     const environment = isEnvironment(entries.map(([key]) => key))
     for (const [key, item] of entries) {
-      const newKey = this.#key(key, at, into)
+      const isAllowed = this.#allows(joined(at.original, key)) !== undefined
+      if (isAllowed) this.#remember(key, at.depth)
+      const newKey = isAllowed ? key : this.#key(key, at, into)
       const name = typeof key === 'string' ? key : ''
       const own: TellingKey | null = environment
         ? { kind: 'environment', names: null, accept: () => true }

@@ -37,6 +37,8 @@ export interface SecretContext {
   words?: IdentityWords
   /** Dotted names (of parameters, modules) that are no host names though they look like some. */
   names?: ReadonlySet<string>
+  /** Texts that may stay. */
+  allowed?: ReadonlySet<string>
   /** The key that the text stands under: `1.2.3.4` under `driver_version` is a version. */
   key?: string
 }
@@ -65,12 +67,24 @@ export const isScrubbed = (text: string): boolean => /^(?:\s|\[removed: [a-z0-9_
 export function findSecrets(text: string, context: SecretContext = {}): Secret[] {
   const found: Secret[] = []
   let from = 0
-  for (const { index, 0: placeholder } of [...text.matchAll(placeholders), { index: text.length, 0: '' }]) {
-    for (const { kind, start, end } of searchPlain(text.slice(from, index), context))
-      found.push({ kind, start: start + from, end: end + from })
-    from = index + placeholder.length
+  for (const [start, end] of [...skipped(text, context.allowed), [text.length, text.length] as const]) {
+    if (start < from) continue
+    for (const secret of searchPlain(text.slice(from, start), context))
+      found.push({ kind: secret.kind, start: secret.start + from, end: secret.end + from })
+    from = end
   }
   return found
+}
+
+/** What is not searched: placeholders, and texts that may stay. */
+function skipped(text: string, allowed: ReadonlySet<string> = new Set()): (readonly [number, number])[] {
+  const places = [...text.matchAll(placeholders)].map(
+    ({ index, 0: placeholder }) => [index, index + placeholder.length] as const,
+  )
+  for (const item of allowed)
+    for (let at = text.indexOf(item); at >= 0 && item !== ''; at = text.indexOf(item, at + item.length))
+      places.push([at, at + item.length])
+  return places.sort(([left], [right]) => left - right)
 }
 
 /** The text without its secrets, and the kinds of what left, once for each. */
