@@ -67,6 +67,8 @@ export { readMetadata, type CheckpointMetadata, type LibraryVersions } from './m
 export { architectureOf, type ModuleNode, type ModuleTensor } from './architecture.js'
 export { compatibilityOf, type Compatibility, type CompatibilityTarget } from './compatibility.js'
 export { validateAll, type UnreadableFile, type ValidateAllOptions, type ValidationRun } from './validate-all.js'
+export { promoteCheckpoint, type PromoteOptions, type PromoteResult } from './promote.js'
+export { promotionsIn, readPromotion, type FormerPromotion, type Promotion } from './promotions.js'
 export { tagCheckpoint, type TagChanges, type TagResult } from './tag.js'
 export {
   CheckpointManager,

@@ -179,6 +179,7 @@ function aloof(file: RetentionFile, policy: RetentionPolicy): RetentionChoice | 
 const roleWords: Readonly<Record<Exclude<CheckpointRole, 'checkpoint' | 'recovered'>, string>> = {
   backup: 'a backup',
   export: 'an export',
+  promoted: 'promoted',
   trash: 'in the trash already',
   quarantine: 'in quarantine',
   foreign: 'no checkpoint of a run',

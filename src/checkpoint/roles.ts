@@ -3,11 +3,13 @@ import { basename, dirname, extname, relative, resolve, sep } from 'node:path'
 import type { CheckpointKind } from './kind.js'
 
 /** Where a file stands; only `checkpoint` files are ever candidates of retention and clean-up. */
-export type CheckpointRole = 'checkpoint' | 'backup' | 'recovered' | 'export' | 'trash' | 'quarantine' | 'foreign'
+export type CheckpointRole =
+  'checkpoint' | 'backup' | 'recovered' | 'export' | 'promoted' | 'trash' | 'quarantine' | 'foreign'
 
 const folders: ReadonlyMap<string, CheckpointRole> = new Map([
   ['backups', 'backup'],
   ['exports', 'export'],
+  ['promoted', 'promoted'],
   ['trash', 'trash'],
   ['quarantine', 'quarantine'],
 ])
@@ -31,7 +33,7 @@ export interface RoleFacts {
 }
 
 /**
- * The role of a file. Folders come first (`backups/`, `exports/`, `trash/`, `quarantine/`), then names (`backup_...`, `recovered_...`), then what the file is: an export, a training checkpoint. A file that is none of
+ * The role of a file. Folders come first (`backups/`, `exports/`, `promoted/`, `trash/`, `quarantine/`), then names (`backup_...`, `recovered_...`), then what the file is: an export, a training checkpoint. A file that is none of
  * these and has no name that a training program gives is foreign; a damaged one of a known format and usual ending is a checkpoint, as a cut file cannot say what it was.
  */
 export function roleOf({ path, folder, kind, recognized }: RoleFacts): CheckpointRole {

@@ -6,6 +6,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describeCheckpoint } from './describe.js'
+import { heldByPromotion } from './promotions.js'
 import { deleteFile, type FileState, stateOf } from './removal.js'
 import { plan, type RetentionChoice, type RetentionFile, type RetentionPolicy } from './retention.js'
 import { sidecarNames } from './sidecar.js'
@@ -86,12 +87,14 @@ export class Rotation {
     const names = (await readdir(folder, { withFileTypes: true }))
       .filter((entry) => entry.isFile() && ownNames[place].test(entry.name))
       .map((entry) => join(folder, entry.name))
+    const promoted = await heldByPromotion(this.folder)
     const candidates: Candidate[] = []
     for (const path of names) {
       const candidate = await this.#look(path, runId)
       if (candidate === null) continue
       const { file } = candidate
-      candidates.push(newest.includes(path) ? { ...candidate, file: { ...file, held: 'the newest' } } : candidate)
+      const held = newest.includes(path) ? 'the newest' : promoted.get(path)
+      candidates.push(held === undefined ? candidate : { ...candidate, file: { ...file, held } })
     }
     return candidates
   }

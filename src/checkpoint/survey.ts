@@ -7,6 +7,7 @@ import { type CheckpointDescription, describeCheckpoint } from './describe.js'
 import { findCheckpointFiles } from './find.js'
 import { type FindingId, findings } from './findings.js'
 import { assessRecovery, type RecoveryPotential } from './recovery.js'
+import { heldByPromotion } from './promotions.js'
 import { type FileState, stateOf } from './removal.js'
 import type { RetentionFile } from './retention.js'
 import { runFolder } from './sidecar.js'
@@ -48,6 +49,7 @@ export async function surveyFolder(folder: string, options: SurveyOptions = {}):
     if (found !== undefined && found.description.role !== 'trash') described.push(found)
   }
   const totalBytes = described.reduce((sum, { description }) => sum + description.sizeBytes, 0)
+  const held = await heldByPromotion(folder)
   const files: SurveyedFile[] = []
   let doneBytes = 0
   for (const { state, description } of described) {
@@ -55,7 +57,9 @@ export async function surveyFolder(folder: string, options: SurveyOptions = {}):
     const before = doneBytes
     const progress = (done: number) => options.progress?.(before + done, totalBytes, path)
     const judgement = await unlessGone(() => judge(description, options, progress))
-    if (judgement !== undefined) files.push({ ...factsOf(description, state), ...judgement, state, description })
+    const reason = held.get(path)
+    const facts = { ...factsOf(description, state), ...(reason !== undefined && { held: reason }) }
+    if (judgement !== undefined) files.push({ ...facts, ...judgement, state, description })
     doneBytes += sizeBytes
   }
   return [...files, ...(await linksTo(files, folder))]

@@ -1,5 +1,4 @@
 /** What an export says of the checkpoint that it was made from. */
-import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { Plain } from '../checkpoint/fields.js'
 import { metadataOf } from '../checkpoint/metadata.js'
@@ -10,10 +9,7 @@ import { elementCount, type AnyTensorRecord } from '../format/tensor-record.js'
 import { sizesOf, uniqueTensors } from '../checkpoint/tensor-roles.js'
 import type { ExportSource } from './model-source.js'
 
-/** This package's version. */
-export const { version: torchkeepVersion } = JSON.parse(
-  readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'),
-) as { version: string }
+export { packageVersion as torchkeepVersion } from '../checkpoint/package-version.js'
 
 /** The checkpoint of an export, for `metadata.json` and the README. Its folder is not told: it may name people and machines. */
 export interface SourceFacts {

@@ -1,13 +1,9 @@
 /** What made a checkpoint. */
-import { readFileSync } from 'node:fs'
 import { getNumThreads, type Module, versions } from '../../lib/index.js'
 import { configHash } from '../checkpoint/config-hash.js'
 import type { Plain } from '../checkpoint/fields.js'
+import { packageVersion } from '../checkpoint/package-version.js'
 import type { Metadata } from '../checkpoint/schema.js'
-
-const { version: torchkeepVersion } = JSON.parse(
-  readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'),
-) as { version: string }
 
 /** The threads of an operator that a trainer's option means; 0 is LibTorch's own choice. */
 export const effectiveThreads = (threads: number): number => (threads === 0 ? getNumThreads() : threads)
@@ -21,7 +17,7 @@ export function runMetadata(model: Module, config: Plain, threads: number): Meta
     configHash: configHash(config),
     modelType: model.constructor.name,
     nodeVersion: process.versions.node,
-    torchkeepVersion,
+    torchkeepVersion: packageVersion,
     libtorchVersion: versions().libtorchRuntime,
     threads: effectiveThreads(threads),
   }
