@@ -108,6 +108,7 @@ export default class Export extends BaseCommand {
     const checkpoint = await this.resolvePath(args.checkpoint, flags['checkpoint-dir'])
     const exporter = new ModelExporter({ exportDir: flags['export-dir'] })
     const signal = this.signal
+    const license = kind === 'sharing' ? (flags.license ?? (await this.#askLicense())) : undefined
     const result = await this.withProgress('exporting', (report) => {
       const shared = {
         compress: flags.compress === 'none' ? null : (flags.compress as ArchiveFormat),
@@ -117,6 +118,14 @@ export default class Export extends BaseCommand {
           report({ done: doneBytes, total: totalBytes }),
         ...(flags.format !== undefined && { formats: flags.format as ExportFormat[] }),
       }
+      if (kind === 'sharing')
+        return exporter.exportForSharing(checkpoint, args.name, {
+          ...shared,
+          includeTrainingState: flags['include-training-state'],
+          anonymize: flags.anonymize,
+          ...(flags.allow !== undefined && { allow: flags.allow }),
+          ...(license !== undefined && { license }),
+        })
       return exporter.exportForInference(checkpoint, args.name, {
         ...shared,
         ...(flags.model !== undefined && { model: flags.model }),
@@ -127,6 +136,13 @@ export default class Export extends BaseCommand {
     })
     for (const line of exportLines(result)) this.log(line)
     return result
+  }
+
+  /** Asks on a terminal; undefined where there is none, with `--json`, and for an empty answer. */
+  async #askLicense(): Promise<string | undefined> {
+    if (this.jsonEnabled() || !process.stdin.isTTY || !process.stderr.isTTY) return undefined
+    const { askLicense } = await import('../src/command-line/ask-license.js')
+    return askLicense(process.stdin, process.stderr, this.signal)
   }
 }
 

@@ -1,6 +1,7 @@
 /** Gives models away. */
 import { exportForInference } from './inference-export.js'
-import type { ExportResult, InferenceExportOptions } from './types.js'
+import { exportForSharing } from './sharing-export.js'
+import type { ExportResult, InferenceExportOptions, SharingExportOptions } from './types.js'
 
 /** How {@link ModelExporter} is set up. */
 export interface ModelExporterOptions {
@@ -24,5 +25,15 @@ export class ModelExporter {
    */
   exportForInference(checkpoint: string, name: string, options: InferenceExportOptions = {}): Promise<ExportResult> {
     return exportForInference(checkpoint, name, { ...options, exportDir: this.exportDir })
+  }
+
+  /**
+   * Makes `{exportDir}/{name}_shared_{seconds}/` and its archive: weights and a model card, without optimizer and training state unless asked for, and without what names people, machines or secrets. What was taken out is in
+   * `scrub_report.json` and in the result, by key and kind. The written files are searched again. Needs no LibTorch (but for the format `archive`).
+   *
+   * @throws TorchkeepError `ERR_EXPORT_SECRET` where something is left that looks private, in names of tensors too; `ERR_INVALID_ARGUMENT` for options, an `allow` that names nothing, an unknown license; `ERR_CHECKPOINT_*`; `ERR_ABORTED`.
+   */
+  exportForSharing(checkpoint: string, name: string, options: SharingExportOptions = {}): Promise<ExportResult> {
+    return exportForSharing(checkpoint, name, { ...options, exportDir: this.exportDir })
   }
 }

@@ -52,19 +52,23 @@ export function scrub(value: unknown, options: ScrubOptions = {}): Scrubbed {
 }
 
 /** Adds the names of people and machines that a value tells, so that they are found in all others too. */
-export function gatherWords(value: unknown, words: IdentityWords, { allow = [], root = '' }: ScrubOptions = {}): void {
+export function gatherWords(
+  value: unknown,
+  words: IdentityWords,
+  { allow = [], root = '', names }: ScrubOptions = {},
+): void {
   const visit = (item: unknown, path: string, rule: TellingKey | null, depth: number): void => {
     if (allow.includes(path) || depth > maxDepth) return
     if (typeof item === 'string') {
-      words.addFrom(item)
+      words.addFrom(item, names)
       if (rule !== null && rule.names !== null && isToldBy(rule, item) && !item.includes('[removed: ')) {
         words.add(item, rule.names)
         if (rule.names === 'host_name') words.add(item.split('.')[0] ?? '', 'host_name')
       }
-    } else if (item instanceof Uint8Array) words.addFrom(Buffer.from(item).toString('latin1'))
+    } else if (item instanceof Uint8Array) words.addFrom(Buffer.from(item).toString('latin1'), names)
     else
       for (const [key, child] of childrenOf(item)) {
-        if (typeof key === 'string') words.addFrom(key)
+        if (typeof key === 'string') words.addFrom(key, names)
         const own = Array.isArray(item) ? null : typeof key === 'string' ? tellingKey(key) : null
         visit(child, joined(path, key), own ?? rule, depth + 1)
       }

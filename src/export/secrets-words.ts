@@ -27,7 +27,7 @@ export const isGenericWord = (word: string): boolean => genericWords.has(word.to
 const tells = (word: string): boolean =>
   word.length >= 3 && word.length <= 200 && !isGenericWord(word) && /\p{L}/u.test(word) && !/[\r\n[\]]/.test(word)
 
-const escaped = (word: string): string => word.replace(/[.*+?^${}()|[\]\\/-]/g, '\\$&')
+const escaped = (word: string): string => word.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&')
 
 /** The names found so far. */
 export class IdentityWords {
@@ -57,11 +57,12 @@ export class IdentityWords {
     this.#pattern = null
   }
 
-  /** Adds the names that paths, addresses and logins in a text tell. */
-  addFrom(text: string): void {
+  /** Adds the names that paths, addresses and logins in a text tell; `names` are of layers and no hosts. */
+  addFrom(text: string, names?: ReadonlySet<string>): void {
     for (const { pattern, kind } of telling)
       for (const match of text.matchAll(pattern)) {
-        const name = match[1] ?? match[2] ?? ''
+        const name = match[1] ?? ''
+        if (names?.has(name) === true) continue
         this.add(name, kind)
         if (kind === 'host_name') this.add(name.split('.')[0] ?? '', kind)
       }

@@ -91,8 +91,8 @@ export function anonymousContent(
 ): AnonymousContent {
   const words = IdentityWords.ofThisMachine()
   const allow = options.allow ?? []
-  gatherWords(source.normalized, words, { allow })
   const names = namesOf(source)
+  gatherWords(source.normalized, words, { allow, names })
   const { config, metadata, trainingConfig, metrics, trainingState } = content
   const tree = new Map<unknown, unknown>([
     ['config', config],
