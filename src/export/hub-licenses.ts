@@ -18,7 +18,9 @@ export const hubLicenses: readonly string[] = (
 export function checkLicense(license: string): string {
   const name = license.trim().toLowerCase()
   if (hubLicenses.includes(name)) return name
-  const near = nearNames(name, hubLicenses)
+  const letters = /^[a-z]*/.exec(name)?.[0] ?? ''
+  const alike = letters.length < 3 ? [] : hubLicenses.filter((other) => other.startsWith(letters)).slice(0, 5)
+  const near = new Set([...nearNames(name, hubLicenses), ...alike])
   throw new TorchkeepError('ERR_INVALID_ARGUMENT', `license: '${license}' is no identifier of the Hugging Face Hub`, {
     suggestions: [
       ...near,

@@ -150,7 +150,7 @@ class Scrub {
   #remember(value: unknown, depth: number): void {
     if (typeof value === 'string') {
       for (const { start, end } of findSecrets(value, this.#options)) this.allowed.add(value.slice(start, end))
-    } else if (depth <= maxDepth) for (const [, child] of childrenOf(value)) this.#remember(child, depth + 1)
+    } else if (depth <= maxDepth) for (const part of childrenOf(value).flat()) this.#remember(part, depth + 1)
   }
 
   #scalar(value: string | number | bigint, at: At): unknown {

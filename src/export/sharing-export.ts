@@ -93,6 +93,8 @@ class SharingFolder {
   readonly #content: SharedContent
   readonly #anonymous: AnonymousContent | null
   readonly #model: ExportableModel | null
+  /** Secrets in names of tensors that may stay. */
+  #allowedNames: ReadonlySet<string> = new Set()
 
   constructor(facts: SharingFacts) {
     const { source, options } = facts
@@ -113,7 +115,12 @@ class SharingFolder {
   get #search(): ScrubOptions {
     if (this.#anonymous === null) return {}
     const { words, allowed } = this.#anonymous
-    return { words, allowed, allow: this.#facts.options.allow ?? [], names: namesOf(this.#facts.source) }
+    return {
+      words,
+      allowed: new Set([...allowed, ...this.#allowedNames]),
+      allow: this.#facts.options.allow ?? [],
+      names: namesOf(this.#facts.source),
+    }
   }
 
   /** Names of tensors are the model's: one that looks private is refused, since no program would find it under another. */
@@ -121,10 +128,8 @@ class SharingFolder {
     const { name, source, options } = this.#facts
     const names = new Map([...source.stateDict.keys()].map((key) => [key, null]))
     const { allow = [] } = options
-    const found = scrub(
-      new Map([['model_state_dict', allow.includes('model_state_dict') ? null : names]]),
-      this.#search,
-    )
+    const found = scrub(new Map([['model_state_dict', names]]), this.#search)
+    this.#allowedNames = found.allowed
     refuseSecrets([
       ...scrubText(name, this.#search).kinds.map((kind) => ({ file: 'the export', key: '(its name)', kind })),
       ...found.removals.map(({ key, kind }) => ({ file: 'the weights', key, kind })),
