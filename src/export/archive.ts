@@ -1,17 +1,18 @@
 /** The archive beside an exported folder: it unpacks into a folder of that name. */
 import { createReadStream, createWriteStream } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
 import { requireNotAborted } from '../checkpoint/publish-folder.js'
-import { publishNew } from '../checkpoint/store.js'
 import { TorchkeepError } from '../format/errors.js'
 import type { ArchiveFormat } from './types.js'
 
-/** How {@link archiveFolder} packs. */
-export interface ArchiveOptions {
+/** How {@link packFolder} packs. */
+export interface PackOptions {
+  /** The folder that it unpacks into. */
+  name: string
   /** The time of all files in it, so that equal folders give equal archives. */
   mtime: Date
   signal?: AbortSignal | undefined
@@ -19,12 +20,16 @@ export interface ArchiveOptions {
 }
 
 /**
- * Packs a folder of files into `{folder}.tar.gz` or `{folder}.zip`, published as a checkpoint is. Nobody is named in it: no users, no groups, ids 0.
+ * Packs a folder of files into a new file. Nobody is named in it: no users, no groups, ids 0.
  *
- * @returns the archive's path.
- * @throws TorchkeepError `ERR_CHECKPOINT_WRITE`, `ERR_ABORTED`.
+ * @throws TorchkeepError `ERR_CHECKPOINT_WRITE`, `ERR_ABORTED`. What was begun stays, for the caller to remove.
  */
-export async function archiveFolder(folder: string, format: ArchiveFormat, options: ArchiveOptions): Promise<string> {
+export async function packFolder(
+  folder: string,
+  format: ArchiveFormat,
+  path: string,
+  options: PackOptions,
+): Promise<void> {
   const names = (await readdir(folder)).sort()
   const totalBytes = (await Promise.all(names.map((name) => stat(join(folder, name))))).reduce(
     (sum, { size }) => sum + size,
@@ -40,7 +45,7 @@ export async function archiveFolder(folder: string, format: ArchiveFormat, optio
   }
   const pack = format === 'zip' ? packZip : packTar
   try {
-    return await publishNew(`${folder}.${format}`, (path) => pack(folder, names, options.mtime, path, count))
+    await pack(folder, names, options, path, count)
   } catch (error) {
     requireNotAborted(options.signal)
     if (error instanceof TorchkeepError) throw error
@@ -52,14 +57,19 @@ export async function archiveFolder(folder: string, format: ArchiveFormat, optio
 
 type Count = (chunks: AsyncIterable<Buffer>) => AsyncGenerator<Buffer>
 
-async function packTar(folder: string, names: string[], mtime: Date, path: string, count: Count): Promise<void> {
+async function packTar(
+  folder: string,
+  names: string[],
+  { name, mtime }: PackOptions,
+  path: string,
+  count: Count,
+): Promise<void> {
   const tar = await import('tar')
-  const base = basename(folder)
-  const entries = names.map((name) => join(base, name))
   // Not its own gzip, which compresses on this thread. `portable` leaves out users, groups, inodes and access times.
   const pack = tar.create(
     {
-      cwd: dirname(folder),
+      cwd: folder,
+      prefix: name,
       portable: true,
       mtime,
       strict: true,
@@ -68,20 +78,26 @@ async function packTar(folder: string, names: string[], mtime: Date, path: strin
           Object.assign(entry.stat, { uid: 0, gid: 0, mode: (entry.stat.mode & ~0o777) | 0o644 })
       },
     },
-    entries,
+    names,
   )
   const whole = count(pack as unknown as AsyncIterable<Buffer>)
   await pipeline(whole, createGzip(), createWriteStream(path, { flags: 'wx' }))
 }
 
-async function packZip(folder: string, names: string[], mtime: Date, path: string, count: Count): Promise<void> {
+async function packZip(
+  folder: string,
+  names: string[],
+  { name, mtime }: PackOptions,
+  path: string,
+  count: Count,
+): Promise<void> {
   const { ZipFile } = await import('yazl')
   const zip = new ZipFile()
   const failed = new Promise<never>((_, reject) => zip.once('error', reject))
-  for (const name of names) {
-    const { size } = await stat(join(folder, name))
-    zip.addReadStreamLazy(`${basename(folder)}/${name}`, { mtime, mode: 0o100644, size }, (give) =>
-      give(null, createReadStream(join(folder, name), { highWaterMark: 1 << 20 })),
+  for (const file of names) {
+    const { size } = await stat(join(folder, file))
+    zip.addReadStreamLazy(`${name}/${file}`, { mtime, mode: 0o100644, size }, (give) =>
+      give(null, createReadStream(join(folder, file), { highWaterMark: 1 << 20 })),
     )
   }
   zip.end()

@@ -1,12 +1,10 @@
 /** An export for inference: a folder with weights, model, sample and programs that run as they are. */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { publishFolder, requireNotAborted } from '../checkpoint/publish-folder.js'
+import { requireNotAborted } from '../checkpoint/publish-folder.js'
 import { tensorRoles } from '../checkpoint/tensor-roles.js'
 import { TorchkeepError } from '../format/errors.js'
 import type { TensorRecord } from '../format/tensor-record.js'
-import { archiveFolder } from './archive.js'
-import { writeChecksums, type ExportedFile } from './checksums.js'
 import { checkExportName, exportPath } from './export-name.js'
 import { configOf, countElements, sourceFacts, torchkeepVersion } from './facts.js'
 import { checkExportOptions, chooseFormats, type ChosenFormats } from './formats.js'
@@ -15,6 +13,7 @@ import { inferenceReadme } from './inference-readme.js'
 import { inferenceNode, inferencePython, loadWeightsNode, loadWeightsPython } from './inference-scripts.js'
 import { openExportSource, type ExportSource } from './model-source.js'
 import { prettyJson } from './pretty-json.js'
+import { publishExport } from './publish-export.js'
 import type { ExportableModel, ExportCheck, ExportResult, InferenceExportOptions, ModelTensor } from './types.js'
 import { roundedStateDict, writePt2, writePth, writeSafetensors } from './weight-files.js'
 
@@ -33,24 +32,11 @@ export async function exportForInference(
   await requireRunnable(source, chosen)
   const createdAt = new Date()
   const making = new InferenceFolder(name, source, chosen, options, createdAt)
-  let files: ExportedFile[] = []
-  const folder = await publishFolder(
+  const { folder, archive, files } = await publishExport(
     exportPath(exportDir, name, 'inference', createdAt),
-    async (temporary) => {
-      await making.write(temporary)
-      files = await writeChecksums(temporary, options.signal)
-    },
-    { signal: options.signal },
+    (temporary) => making.write(temporary),
+    { ...options, createdAt },
   )
-  const { compress = 'tar.gz', signal, onProgress } = options
-  const archive =
-    compress === null
-      ? null
-      : await archiveFolder(folder, compress, {
-          mtime: createdAt,
-          signal,
-          onProgress: (doneBytes, totalBytes) => onProgress?.({ what: 'packing', doneBytes, totalBytes }),
-        })
   return { kind: 'inference', folder, archive, files, gaps: making.gaps, check: making.check, removals: [] }
 }
 

@@ -1,7 +1,7 @@
 /** An export for sharing: weights with a model card, without what names people, machines and secrets. */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { publishFolder, requireNotAborted } from '../checkpoint/publish-folder.js'
+import { requireNotAborted } from '../checkpoint/publish-folder.js'
 import { numberOf, validationLossOf } from '../checkpoint/metrics.js'
 import { strictJson } from '../checkpoint/sidecar.js'
 import { checkpointVersion } from '../checkpoint/schema.js'
@@ -9,8 +9,6 @@ import { countParameters, tensorRoles } from '../checkpoint/tensor-roles.js'
 import { TorchkeepError } from '../format/errors.js'
 import { isTensorRecord, TensorRecord, type AnyTensorRecord, type ByteOrigin } from '../format/tensor-record.js'
 import { OrderedDict, PyFloat } from '../format/values.js'
-import { archiveFolder } from './archive.js'
-import { writeChecksums, type ExportedFile } from './checksums.js'
 import { checkExportName, exportPath } from './export-name.js'
 import { countElements, torchkeepVersion } from './facts.js'
 import { checkExportOptions, chooseFormats } from './formats.js'
@@ -18,6 +16,7 @@ import { checkLicense } from './hub-licenses.js'
 import { modelCard } from './model-card.js'
 import { openExportSource, type ExportSource } from './model-source.js'
 import { prettyJson } from './pretty-json.js'
+import { publishExport } from './publish-export.js'
 import { requireUsed, scrub, type ScrubOptions } from './scrub.js'
 import { scrubText } from './secrets.js'
 import { refuseSecrets, searchFolder } from './search-folder.js'
@@ -30,7 +29,7 @@ import {
   type AnonymousContent,
   type SharedContent,
 } from './sharing-content.js'
-import { shareableProgram } from './sharing-graph.js'
+import { shareableProgram, zeroInputs } from './sharing-graph.js'
 import type { ExportableModel, ExportFormat, ExportResult, Removal, SharingExportOptions } from './types.js'
 import { roundedStateDict, writePt2, writePth, writeSafetensors } from './weight-files.js'
 
@@ -55,23 +54,11 @@ export async function exportForSharing(
     ...(options.includeTrainingState === true ? (['pth'] as const) : []),
   ])
   const making = new SharingFolder({ name, source, formats: wanted, options, license, createdAt })
-  let files: ExportedFile[] = []
-  const folder = await publishFolder(
+  const { folder, archive, files } = await publishExport(
     exportPath(exportDir, name, 'sharing', createdAt),
-    async (temporary) => {
-      await making.write(temporary)
-      files = await writeChecksums(temporary, options.signal)
-      await making.search(temporary)
-    },
-    { signal: options.signal },
+    (temporary) => making.write(temporary),
+    { ...options, createdAt, search: (temporary) => making.search(temporary) },
   )
-  const { compress = 'tar.gz', signal, onProgress } = options
-  const pack = {
-    mtime: createdAt,
-    signal,
-    onProgress: (doneBytes: number, totalBytes: number) => onProgress?.({ what: 'packing', doneBytes, totalBytes }),
-  }
-  const archive = compress === null ? null : await archiveFolder(folder, compress, pack)
   return { kind: 'sharing', folder, archive, files, gaps: making.gaps, check: null, removals: making.removals }
 }
 
@@ -198,7 +185,12 @@ class SharingFolder {
     const { name, options } = this.#facts
     const { dtype = null, signal } = options
     const facts = prettyJson({ format_version: 1, name, autocast: model.autocast, torchkeep_version: torchkeepVersion })
-    await writePt2(folder, model, { dtype, sampleInputs: [], facts, ...(signal !== undefined && { signal }) })
+    await writePt2(folder, model, {
+      dtype,
+      sampleInputs: zeroInputs(model),
+      facts,
+      ...(signal !== undefined && { signal }),
+    })
   }
 
   async #writeArchive(folder: string, stateDict: OrderedDict<string, AnyTensorRecord<ByteOrigin>>): Promise<void> {

@@ -5,8 +5,9 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, w
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
-import { archiveFolder } from '../../src/export/archive.js'
+import { packFolder } from '../../src/export/archive.js'
 import { writeChecksums } from '../../src/export/checksums.js'
+import { publishExport } from '../../src/export/publish-export.js'
 import { needPython, runPython } from '../python.js'
 
 const mtime = new Date('2026-02-03T04:05:06Z')
@@ -43,8 +44,8 @@ describe('archives of exports', () => {
   })
 
   it('tar unpacks the one, and finds no names in it', async () => {
-    const path = await archiveFolder(folder, 'tar.gz', { mtime })
-    assert.equal(path, `${folder}.tar.gz`)
+    const path = `${folder}.tar.gz`
+    await packFolder(folder, 'tar.gz', path, { name: 'net_1', mtime })
     const target = unpackInto('tar')
     execFileSync('tar', ['xzf', path, '-C', target])
     assert.deepEqual(readdirSync(target), ['net_1'])
@@ -58,13 +59,13 @@ describe('archives of exports', () => {
     const tar = gunzipSync(readFileSync(path))
     assert.equal(tar.toString('latin1', 265, 329).replaceAll('\0', ''), '')
     rmSync(path)
-    const again = await archiveFolder(folder, 'tar.gz', { mtime })
-    assert.ok(gunzipSync(readFileSync(again)).equals(tar), 'equal folders give equal archives')
+    await packFolder(folder, 'tar.gz', path, { name: 'net_1', mtime })
+    assert.ok(gunzipSync(readFileSync(path)).equals(tar), 'equal folders give equal archives')
   })
 
   it('unzip unpacks the other', async function () {
-    const path = await archiveFolder(folder, 'zip', { mtime })
-    assert.equal(path, `${folder}.zip`)
+    const path = `${folder}.zip`
+    await packFolder(folder, 'zip', path, { name: 'net_1', mtime })
     const target = unpackInto('zip')
     const { error } = spawnSync('unzip', ['-v'], { stdio: 'ignore' })
     if (error !== undefined) {
@@ -86,17 +87,33 @@ for ending in ('tar.gz', 'zip'): shutil.unpack_archive(sys.argv[1] + '.' + endin
     for (const ending of ['tar.gz', 'zip']) assert.deepEqual(contents(join(target, ending, 'net_1')), contents(folder))
   })
 
-  it('stopped, leave nothing; a name that is taken stays', async () => {
-    const before = readdirSync(parent)
-    const stop = new AbortController()
-    const onProgress = (): void => stop.abort()
-    for (const format of ['tar.gz', 'zip'] as const)
-      await assert.rejects(archiveFolder(folder, format, { mtime, signal: stop.signal, onProgress }), {
-        code: 'ERR_ABORTED',
-      })
-    assert.deepEqual(readdirSync(parent), before)
-    const bytes = readFileSync(`${folder}.tar.gz`)
-    assert.notEqual(await archiveFolder(folder, 'tar.gz', { mtime }), `${folder}.tar.gz`)
-    assert.deepEqual(readFileSync(`${folder}.tar.gz`), bytes)
+  it('stopped while it is packed, an export leaves nothing', async () => {
+    const exports = join(parent, 'exports')
+    const write = async (temporary: string): Promise<void> => writeFileSync(join(temporary, 'a'), Buffer.alloc(1 << 20))
+    for (const compress of ['tar.gz', 'zip'] as const) {
+      const stop = new AbortController()
+      const options = { createdAt: mtime, compress, signal: stop.signal, onProgress: () => stop.abort() }
+      await assert.rejects(publishExport(join(exports, 'net_1'), write, options), { code: 'ERR_ABORTED' })
+      assert.deepEqual(readdirSync(exports), [])
+    }
+  })
+
+  it('have the name of their folder, and replace nothing', async () => {
+    const exports = join(parent, 'named')
+    const write = async (temporary: string): Promise<void> => writeFileSync(join(temporary, 'a'), 'A')
+    const path = join(exports, 'net_1')
+    const first = await publishExport(path, write, { createdAt: mtime })
+    assert.deepEqual([first.folder, first.archive], [path, `${path}.tar.gz`])
+    const bytes = readFileSync(`${path}.tar.gz`)
+    const second = await publishExport(path, write, { createdAt: mtime })
+    assert.deepEqual([second.folder, second.archive], [`${path}-2`, `${path}-2.tar.gz`])
+    rmSync(path, { recursive: true })
+    const third = await publishExport(path, write, { createdAt: mtime, compress: 'tar.gz' })
+    assert.deepEqual([third.folder, third.archive], [path, `${path}-3.tar.gz`])
+    assert.deepEqual(readFileSync(`${path}.tar.gz`), bytes)
+    assert.deepEqual(
+      readdirSync(exports).filter((name) => name.startsWith('.')),
+      [],
+    )
   })
 })
