@@ -162,7 +162,7 @@ export interface MapTensorFileOptions {
 
 /**
  * A recorded graph: `graph_module` of `torch.export`'s JSON schema 8.x (`models/model.json` in a `.pt2`), parsed: `{graph: {inputs, outputs, nodes,
- * tensor_values, ...}, signature: {input_specs, output_specs}, ...}`. Typed in `lib/nn/export-schema.ts`; the addon reads `graph` and `signature` only.
+ * tensor_values, ...}, signature: {input_specs, output_specs}, ...}`. Typed in `src/format/export-schema.ts`; the addon reads `graph` and `signature` only.
  */
 export type GraphModule = Readonly<Record<string, unknown>>
 
@@ -273,16 +273,16 @@ export interface NativeSession {
   run(options: RunOptions): Promise<RunResult>
   /** Evaluates under no_grad with the evaluation graph. Without `inputs < tensors` there is no loss (NaN). */
   evaluate(options: BatchSource & { inputs: number }): Promise<EvaluateResult>
-  /** Runs the evaluation graph once under no_grad, on inputs of any sizes that it takes. The outputs are as it gives them, but share no memory with the state and the inputs; none unless `reason` is `end`. */
-  predict(options: { inputs: readonly TensorHandle[] }): Promise<Pick<EvaluateResult, 'outputs' | 'reason'>>
+  /** Runs the evaluation graph under no_grad on the inputs of each call, of any sizes that it takes, until the first call past the time. Of the calls done, in order: the user outputs, which share no memory with the state and the inputs, or what the call failed with. */
+  predict(options: {
+    calls: readonly (readonly TensorHandle[])[]
+    maxDurationMs: number
+  }): Promise<{ done: (TensorHandle[] | Error)[]; reason: 'end' | 'time' | 'paused' | 'stopped' }>
   /** Replaces the hyperparameters of all groups, in order; `params` must be the same. */
   setParamGroups(options: { groups: readonly ParamGroup[] }): void
   /** State by parameter name, handles to the live tensors (`step` a float32 scalar). Parameters without state are absent. */
   optimizerState(): Record<string, Record<string, TensorHandle>>
-  /**
-   * Gradients of an unfinished step by parameter name: handles to the live tensors. They are the session's own: between two runs `tensorGrad` of a parameter does
-   * not show them.
-   */
+  /** Gradients of an unfinished step by parameter name: handles to the live tensors. They are the session's own: between two runs `tensorGrad` of a parameter does not show them. */
   gradients(): Record<string, TensorHandle>
   /** Puts such gradients (copied; dtype and sizes of the parameters) in place of those that are there, to go on with a step that a checkpoint was made in. */
   setGradients(options: { gradients: Readonly<Record<string, TensorHandle>> }): void

@@ -149,7 +149,8 @@ async function settle(promise: Promise<unknown>): Promise<unknown> {
   return isSession(result) ? wrap(result) : result
 }
 
-function translate(error: unknown): unknown {
+/** What the addon fails with, as the one error of the project. */
+export function translate(error: unknown): unknown {
   if (!(error instanceof Error) || !('code' in error)) return error
   const translated = new TorchkeepError(error.code as ErrorCode, error.message, { cause: error })
   return 'storage' in error ? Object.assign(translated, { storage: error.storage }) : translated

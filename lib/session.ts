@@ -10,8 +10,8 @@ import type {
   RunResult,
   TensorHandle,
 } from './contract.js'
-import { addon } from './native.js'
-import type { ExportedGraph } from './nn/export-schema.js'
+import { addon, translate } from './native.js'
+import type { ExportedGraph } from '../src/format/export-schema.js'
 import { Module } from './nn/module.js'
 import { constantsOf } from './nn/trace.js'
 import type { Optimizer } from './optim/optimizer.js'
@@ -78,12 +78,6 @@ export interface EvaluateResult {
   reason: 'end' | 'paused' | 'stopped'
 }
 
-export interface PredictResult {
-  /** As the graph gives them; none unless `reason` is `end`. They share no memory with the module nor with the inputs. */
-  outputs: Tensor[]
-  reason: 'end' | 'paused' | 'stopped'
-}
-
 /**
  * Made by {@link Session.create}. One operation at a time: a second one is `ERR_BUSY`. While one runs, do not touch the
  * module's tensors nor draw random numbers.
@@ -135,10 +129,19 @@ export class Session {
     return { ...result, outputs: result.outputs.map((handle) => new Tensor(handle)) }
   }
 
-  /** Runs the evaluation graph once without gradients, on inputs of any sizes that it takes. */
-  async predict(inputs: readonly Tensor[]): Promise<PredictResult> {
-    const result = await this.native.predict({ inputs: inputs.map((tensor) => tensor.handle) })
-    return { ...result, outputs: result.outputs.map((handle) => new Tensor(handle)) }
+  /**
+   * Runs the evaluation graph without gradients on the inputs of each call, of any sizes that it takes, until the first call past the time. Of the calls done, in order: the outputs, which share no memory with the module and the
+   * inputs, or what the call failed with. They are fewer than the calls where the time was up, or {@link pause} or {@link dispose} was called.
+   */
+  async predict(
+    calls: readonly (readonly Tensor[])[],
+    maxDurationMs = Infinity,
+  ): Promise<(Tensor[] | TorchkeepError)[]> {
+    const handles = calls.map((inputs) => inputs.map((tensor) => tensor.handle))
+    const { done } = await this.native.predict({ calls: handles, maxDurationMs })
+    return done.map((outputs) =>
+      outputs instanceof Error ? (translate(outputs) as TorchkeepError) : outputs.map((handle) => new Tensor(handle)),
+    )
   }
 
   /** Hands the optimizer's hyperparameters over, after a scheduler changed them. */

@@ -202,6 +202,20 @@ std::vector<engine::TensorPtr> Options::tensors(const char* key) const {
   return result;
 }
 
+std::vector<std::vector<engine::TensorPtr>> Options::tensorLists(const char* key) const {
+  const Napi::Array lists = array(key);
+  std::vector<std::vector<engine::TensorPtr>> result(lists.Length());
+  for (uint32_t i = 0; i < lists.Length(); i++) {
+    const Napi::Value list = lists.Get(i);
+    const std::string where = path(key) + "[" + std::to_string(i) + "]";
+    if (!list.IsArray()) rejectArgument(where, "an array of tensors", list);
+    const Napi::Array tensors = list.As<Napi::Array>();
+    for (uint32_t k = 0; k < tensors.Length(); k++)
+      result[i].push_back(requireTensor(tensors.Get(k), where + "[" + std::to_string(k) + "]"));
+  }
+  return result;
+}
+
 std::vector<int64_t> Options::bigInt64Array(const char* key) const {
   const Napi::Value value = get(key);
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_bigint64_array) {

@@ -45,6 +45,8 @@ class Options {
   std::vector<int64_t> integers(const char* key) const;
   /// An array of tensor handles.
   std::vector<engine::TensorPtr> tensors(const char* key) const;
+  /// An array of arrays of tensor handles.
+  std::vector<std::vector<engine::TensorPtr>> tensorLists(const char* key) const;
   /// The elements of a BigInt64Array, copied.
   std::vector<int64_t> bigInt64Array(const char* key) const;
   /// The bytes of any typed array or DataView, not copied: valid while the JavaScript object lives and is not detached.

@@ -88,17 +88,7 @@ engine::BatchSource readBatches(const Options& options) {
     source.batchSize = options.integer("batchSize");
     return source;
   }
-  const Napi::Array batches = options.array("batches");
-  for (uint32_t i = 0; i < batches.Length(); ++i) {
-    const Napi::Value batch = batches.Get(i);
-    const std::string path = options.path("batches") + "[" + std::to_string(i) + "]";
-    if (!batch.IsArray()) rejectArgument(path, "an array of tensors", batch);
-    const Napi::Array tensors = batch.As<Napi::Array>();
-    source.batches.emplace_back();
-    for (uint32_t k = 0; k < tensors.Length(); ++k) {
-      source.batches.back().push_back(requireTensor(tensors.Get(k), path + "[" + std::to_string(k) + "]"));
-    }
-  }
+  source.batches = options.tensorLists("batches");
   return source;
 }
 

@@ -74,7 +74,16 @@ Napi::Value toJs(Napi::Env env, const engine::EvaluateResult& result) {
 
 Napi::Value toJs(Napi::Env env, const engine::PredictResult& result) {
   Napi::Object object = Napi::Object::New(env);
-  object.Set("outputs", toJs(env, result.outputs));
+  Napi::Array done = Napi::Array::New(env, result.done.size());
+  for (size_t i = 0; i < result.done.size(); ++i) {
+    const Napi::HandleScope scope(env);
+    const engine::Prediction& prediction = result.done[i];
+    if (prediction.failure)
+      done.Set(static_cast<uint32_t>(i), makeError(env, prediction.failure).Value());
+    else
+      done.Set(static_cast<uint32_t>(i), toJs(env, prediction.outputs));
+  }
+  object.Set("done", done);
   object.Set("reason", engine::stopReasonName(result.reason));
   return object;
 }
@@ -167,14 +176,17 @@ class SessionWrap : public Napi::ObjectWrap<SessionWrap> {
   }
 
   Napi::Value predict(const Napi::CallbackInfo& info) {
-    std::vector<engine::TensorPtr> inputs = Options(info, "predict").tensors("inputs");
+    const Options options(info, "predict");
+    std::vector<std::vector<engine::TensorPtr>> calls = options.tensorLists("calls");
+    const double maxDurationMs = options.number("maxDurationMs");
     engine::releaseWaitingThreads();
     const auto makeResult = [session = session_](Napi::Env env, engine::PredictResult& result) {
       return toJs(env, result);
     };
-    return promiseOf<engine::PredictResult>(
-        info.Env(), "predict", makeResult,
-        [&](const engine::Session::Done<engine::PredictResult>& done) { session_->predict(std::move(inputs), done); });
+    return promiseOf<engine::PredictResult>(info.Env(), "predict", makeResult,
+                                            [&](const engine::Session::Done<engine::PredictResult>& done) {
+                                              session_->predict(std::move(calls), maxDurationMs, done);
+                                            });
   }
 
   Napi::Value setParamGroups(const Napi::CallbackInfo& info) {

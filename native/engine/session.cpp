@@ -165,10 +165,13 @@ void Session::evaluate(BatchSource source, Done<EvaluateResult> done) {
                          std::move(done));
 }
 
-void Session::predict(std::vector<TensorPtr> inputs, Done<PredictResult> done) {
+void Session::predict(std::vector<std::vector<TensorPtr>> calls, double maxDurationMs, Done<PredictResult> done) {
   TrainingProgram& program = this->program("predict");
-  const std::vector<TensorPtr> data = inputs;
-  auto operation = [&program, inputs = std::move(inputs)] { return program.predict(inputs); };
+  std::vector<TensorPtr> data;
+  for (const std::vector<TensorPtr>& inputs : calls) data.insert(data.end(), inputs.begin(), inputs.end());
+  auto operation = [&program, maxDurationMs, calls = std::move(calls)] {
+    return program.predict(calls, maxDurationMs);
+  };
   submit<PredictResult>("predict", program.tensors(), data, program.predictionDraws(), std::move(operation),
                         std::move(done));
 }

@@ -108,8 +108,16 @@ struct EvaluateResult {
   StopReason reason = StopReason::End;
 };
 
-struct PredictResult {
+/// One call of a prediction.
+struct Prediction {
   std::vector<TensorPtr> outputs;
+  /// What it failed with; the calls after it run all the same.
+  std::exception_ptr failure;
+};
+
+struct PredictResult {
+  /// Of the first calls: all of them with `End`.
+  std::vector<Prediction> done;
   StopReason reason = StopReason::End;
 };
 
@@ -136,9 +144,9 @@ class Session {
   /// Evaluates under no_grad with the evaluation graph. Outputs are concatenated along dimension 0 (0-d ones become one
   /// element a batch).
   void evaluate(BatchSource source, Done<EvaluateResult> done);
-  /// Runs the evaluation graph once under no_grad, on inputs of any sizes that it takes. The outputs are as it gives
-  /// them and share no memory with the state and the inputs.
-  void predict(std::vector<TensorPtr> inputs, Done<PredictResult> done);
+  /// Runs the evaluation graph once a call under no_grad, on inputs of any sizes that it takes, until the first call
+  /// past `maxDurationMs`. The outputs are as it gives them and share no memory with the state and the inputs.
+  void predict(std::vector<std::vector<TensorPtr>> calls, double maxDurationMs, Done<PredictResult> done);
   void setParamGroups(const std::vector<ParamGroup>& groups);
   /// The live tensors.
   OptimizerState optimizerState();

@@ -4,6 +4,7 @@
 #include <ATen/ops/cat.h>
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 #include <unordered_map>
 
@@ -229,19 +230,40 @@ EvaluateResult TrainingProgram::evaluate(const BatchSource& source) {
   return result;
 }
 
-PredictResult TrainingProgram::predict(const std::vector<TensorPtr>& handles) {
+PredictResult TrainingProgram::predict(const std::vector<std::vector<TensorPtr>>& calls, double maxDurationMs) {
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
   const at::NoGradGuard noGrad;
-  std::vector<at::Tensor> inputs;
-  for (const TensorPtr& handle : handles) inputs.push_back(handle->value.detach());
   PredictResult result;
-  const Autocast autocast(device_, autocast_, stop_);
-  std::vector<at::Tensor> outputs;
-  if (!eval_.run(inputs, outputs, &pause_)) {
-    result.reason = stop_.load(std::memory_order_relaxed) ? StopReason::Stopped : StopReason::Paused;
-    return result;
+  for (const std::vector<TensorPtr>& call : calls) {
+    Prediction prediction;
+    try {
+      if (!predictCall(call, prediction.outputs)) {
+        result.reason = stop_.load(std::memory_order_relaxed) ? StopReason::Stopped : StopReason::Paused;
+        return result;
+      }
+    } catch (...) {
+      prediction.outputs.clear();
+      prediction.failure = std::current_exception();
+    }
+    result.done.push_back(std::move(prediction));
+    if (result.done.size() == calls.size()) break;
+    if (std::chrono::duration<double, std::milli>(Clock::now() - start).count() > maxDurationMs) {
+      result.reason = StopReason::Time;
+      break;
+    }
   }
-  for (const at::Tensor& output : outputs) result.outputs.push_back(wrap(own(output, inputs)));
   return result;
+}
+
+bool TrainingProgram::predictCall(const std::vector<TensorPtr>& call, std::vector<TensorPtr>& results) {
+  std::vector<at::Tensor> inputs;
+  for (const TensorPtr& handle : call) inputs.push_back(handle->value.detach());
+  std::vector<at::Tensor> outputs;
+  const Autocast autocast(device_, autocast_, stop_);
+  if (!eval_.run(inputs, outputs, &pause_)) return false;
+  for (const at::Tensor& output : outputs) results.push_back(wrap(own(output, inputs)));
+  return true;
 }
 
 at::Tensor TrainingProgram::own(const at::Tensor& output, const std::vector<at::Tensor>& inputs) const {

@@ -23,7 +23,7 @@ class TrainingProgram {
   /// On the session's thread.
   RunResult run(const BatchSource& source, const RunOptions& options);
   EvaluateResult evaluate(const BatchSource& source);
-  PredictResult predict(const std::vector<TensorPtr>& inputs);
+  PredictResult predict(const std::vector<std::vector<TensorPtr>>& calls, double maxDurationMs);
 
   void setParamGroups(const std::vector<ParamGroup>& groups);
   OptimizerState optimizerState() const;
@@ -53,6 +53,8 @@ class TrainingProgram {
   /// Runs the loss graph on the model's outputs and the targets. False when stopped.
   bool computeLoss(std::vector<at::Tensor> modelOutputs, const std::vector<at::Tensor>& batch, int64_t inputs,
                    at::Tensor& loss);
+  /// One call; false when it was stopped.
+  bool predictCall(const std::vector<TensorPtr>& call, std::vector<TensorPtr>& results);
   bool lossDraws() const { return loss_ && loss_->random(); }
   /// A copy of what shares memory with the state or an input, so that outputs are the caller's.
   at::Tensor own(const at::Tensor& output, const std::vector<at::Tensor>& inputs) const;

@@ -6,7 +6,7 @@ import { liveTensors } from '../export/live-tensors-with-libtorch.js'
 import type { ExportableModel, ModelTensor } from '../export/types.js'
 import { TorchkeepError } from '../format/errors.js'
 import { disposeTensors } from '../training/dispose-tensors.js'
-import { aborted, CallQueue, disposed, type Runner } from './call-queue.js'
+import { aborted, CallQueue, disposed } from './call-queue.js'
 import { InputReader, type Inputs } from './input-values.js'
 import { sizeRules, type SizeRules } from './sizes.js'
 import type { InferenceModel, InferenceOptions, NestedNumbers, PredictOptions } from './types.js'
@@ -87,14 +87,14 @@ function notRunnable(path: string, error: unknown): unknown {
 class RunningModel implements InferenceModel {
   readonly inputs: readonly ModelTensor[]
   readonly outputs: readonly ModelTensor[]
-  readonly #queue: CallQueue<Tensor[]>
+  readonly #queue: CallQueue<Inputs, Tensor[]>
   readonly #reader: InputReader
 
   constructor(
     { program }: ExportableModel,
     rules: SizeRules,
     device: string,
-    private readonly session: Session,
+    session: Session,
     state: ReadonlyMap<string, Tensor>,
   ) {
     const { tensor_values: values } = program.graph_module.graph
@@ -104,18 +104,28 @@ class RunningModel implements InferenceModel {
     this.inputs = inputsOf(program).map(told)
     this.outputs = outputsOf(program).map(told)
     this.#reader = new InputReader(this.inputs as readonly { name: string; dtype: DType }[], rules, device)
-    this.#queue = new CallQueue(() => {
-      session.dispose()
-      disposeTensors(state)
+    this.#queue = new CallQueue({
+      run: (calls) =>
+        session.predict(
+          calls.map(({ tensors }) => tensors),
+          maxRunMs,
+        ),
+      stop: () => session.pause(),
+      free: ({ made }) => disposeTensors([...made]),
+      drop: (outputs) => disposeTensors(outputs),
+      end: () => {
+        session.dispose()
+        disposeTensors(state)
+      },
     })
   }
 
-  // Not before an await: a call that need not wait begins now, so that its inputs are as they were given.
+  // Without an await before the queue: a call that need not wait begins now, so that its inputs are as they were given.
   async predict(inputs: readonly (Tensor | NestedNumbers)[], { signal }: PredictOptions = {}): Promise<Tensor[]> {
     if (this.#queue.closed) throw disposed()
     if (signal?.aborted === true) throw aborted(signal)
     const read = this.#reader.read(inputs)
-    return this.#queue.add(new Prediction(this.session, this.#queue.busy ? owned(read) : read), signal)
+    return this.#queue.add(this.#queue.busy ? owned(read) : read, signal)
   }
 
   dispose(): void {
@@ -127,34 +137,13 @@ class RunningModel implements InferenceModel {
   }
 }
 
+/** Calls that wait are run together for so long before their results are handed out: going from thread to thread takes longer than a small model. */
+const maxRunMs = 1
+
 /** Copies of what the caller may change before the call's turn comes. */
 function owned({ tensors, made }: Inputs): Inputs {
   const copies = tensors.map((tensor) =>
     made.has(tensor) ? tensor : keep(noGrad(() => callTensor('clone', [tensor]))),
   )
   return { tensors: copies, made: new Set(copies) }
-}
-
-class Prediction implements Runner<Tensor[]> {
-  constructor(
-    private readonly session: Session,
-    private readonly inputs: Inputs,
-  ) {}
-
-  async run(): Promise<Tensor[] | null> {
-    const { outputs, reason } = await this.session.predict(this.inputs.tensors)
-    return reason === 'end' ? outputs : null
-  }
-
-  stop(): void {
-    this.session.pause()
-  }
-
-  free(): void {
-    disposeTensors([...this.inputs.made])
-  }
-
-  drop(outputs: Tensor[]): void {
-    disposeTensors(outputs)
-  }
 }
