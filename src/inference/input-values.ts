@@ -35,8 +35,9 @@ export class InputReader {
     }
     const made = new Set<Tensor>()
     try {
-      const tensors = this.specs.map((_, index) => this.#input(index, given[index] as Tensor | NestedNumbers, made))
-      const problem = this.rules.problem(tensors.map(({ shape }) => shape))
+      const read = this.specs.map((_, index) => this.#input(index, given[index] as Tensor | NestedNumbers, made))
+      const problem = this.rules.problem(read.map(({ sizes }) => sizes))
+      const tensors = read.map(({ tensor }) => tensor)
       if (problem !== null) throw this.#unfit(problem.input, describe(tensors[problem.input] as Tensor), problem.reason)
       return { tensors, made }
     } catch (error) {
@@ -45,21 +46,26 @@ export class InputReader {
     }
   }
 
-  #input(index: number, given: Tensor | NestedNumbers, made: Set<Tensor>): Tensor {
-    const { dtype } = this.specs[index] as InputSpec
+  /** The tensor and its sizes, which are asked for once: each asking takes as long as a small layer. */
+  #input(
+    index: number,
+    given: Tensor | NestedNumbers,
+    made: Set<Tensor>,
+  ): { tensor: Tensor; sizes: readonly number[] } {
     if (!(given instanceof Tensor)) {
       const own = keep(this.#fromNumbers(index, given))
       made.add(own)
-      return own
+      return { tensor: own, sizes: own.shape }
     }
-    const { device, sizes } = given.info()
-    if (given.dtype !== dtype || sizes.length !== this.#shape(index).length) throw this.#unfit(index, describe(given))
+    const { dtype, device, sizes } = given.info()
+    if (dtype !== (this.specs[index] as InputSpec).dtype || sizes.length !== this.#shape(index).length)
+      throw this.#unfit(index, describe(given))
     if (device !== this.device)
       throw new TorchkeepError(
         'ERR_DATA',
         `${this.#name(index)}: expected a tensor on ${this.device}, found one on ${device}`,
       )
-    return given
+    return { tensor: given, sizes }
   }
 
   #fromNumbers(index: number, given: NestedNumbers): Tensor {
