@@ -3,11 +3,12 @@ import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { began, checkpointValue, flipByte, writeValue } from '../commands/checkpoints.js'
+import { began, checkpointValue, flipByte, float32, writeValue } from '../commands/checkpoints.js'
 import { runCommand } from '../commands/run-command.js'
 import { checkedJson } from '../commands/schema.js'
 import { torchFile } from '../format/fixtures.js'
 import { decodeCheckpoint, findCheckpoint, listCheckpoints, publish } from '../../src/checkpoint/index.js'
+import { ModelExporter } from '../../src/export/index.js'
 import { readTorchFile, TorchkeepError, verifyStorages } from '../../src/format/index.js'
 import { packageRoot } from '../../src/libtorch/index.js'
 
@@ -86,6 +87,11 @@ describe('docs/errors.md', () => {
         ]),
         'newer.pth',
       ),
+    ERR_EXPORT_SECRET: async () => {
+      const value = new Map([['ada@mail.example.net', float32([1], [1])]])
+      const path = await writeValue(join(folder, 'secret.pth'), value)
+      return new ModelExporter({ exportDir: folder }).exportForSharing(path, 'net')
+    },
     ERR_CHECKPOINT_WRITE: () => publish(join(file('plain', ''), 'x.pth'), async (path) => writeFileSync(path, '')),
   }
 

@@ -8,7 +8,7 @@ import { requireTests } from './named-tests.js'
 const document = readFileSync(join(packageRoot, 'docs', 'features.md'), 'utf8')
 const rowCount = 46
 /** The rows of the issue that opens, judges, compares and salvages: none of them may be left for later. */
-const done = [6, 7, 8, 11, 12, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 38, 39, 40, 41, 42, 43]
+const done = [6, 7, 8, 11, 12, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43]
 
 interface Row {
   number: number
