@@ -18,7 +18,7 @@ export const machinePatterns: readonly SecretPattern[] = [
   {
     kind: 'tracked_run',
     pattern:
-      /(?:\bhttps?:\/\/)?(?:[\w-]+\.)*(?:wandb\.ai|comet\.com|comet\.ml|neptune\.ai|app\.clear\.ml|mlflow\.org|dagshub\.com|tensorboard\.dev)\/[^\s"'<>]+/dgi,
+      /(?<![\w.-])(?:https?:\/\/)?(?:[\w-]{1,63}\.){0,6}(?:wandb\.ai|comet\.com|comet\.ml|neptune\.ai|app\.clear\.ml|mlflow\.org|dagshub\.com|tensorboard\.dev)\/[^\s"'<>]+/dgi,
   },
   { kind: 'tracked_run', pattern: /\b(?:offline-)?run-\d{8}_\d{6}-[a-z0-9]{8}\b/dg },
   {

@@ -45,3 +45,37 @@ describe('a scrubbed text', () => {
     )
   })
 })
+
+describe('the search', () => {
+  it('takes no longer than the text is long, whatever is in it', function () {
+    this.timeout(60_000)
+    const units = [
+      'a',
+      '/a',
+      'a.',
+      '1 ',
+      '1',
+      'a@',
+      '+1',
+      'A=b\n',
+      'a:',
+      '_a',
+      'ab:',
+      '\\a',
+      'Aa ',
+      '"/a',
+      'password=',
+      'host=a;',
+      '-1',
+      ' ',
+      '(1)',
+      'author: ',
+      'A1',
+      '-----BEGIN A KEY-----',
+    ]
+    const began = performance.now()
+    for (const unit of units) findSecrets(unit.repeat(100_000 / unit.length))
+    // A second or so; one quadratic form alone would take ten.
+    assert.ok(performance.now() - began < 30_000)
+  })
+})
