@@ -35,6 +35,7 @@ export async function publishExport(
   const parent = dirname(resolve(path))
   const packed = compress === null ? null : join(parent, temporaryName())
   let files: ExportedFile[] = []
+  let isPacking = false
   try {
     const folder = await publishFolder(
       path,
@@ -43,6 +44,7 @@ export async function publishExport(
         files = await writeChecksums(temporary, signal)
         await search?.(temporary)
         if (compress === null || packed === null) return
+        isPacking = true
         await packFolder(temporary, compress, packed, {
           ...{ name: basename(path), mtime: createdAt, signal },
           onProgress: (doneBytes, totalBytes) => onProgress?.({ what: 'packing', doneBytes, totalBytes }),
@@ -55,7 +57,7 @@ export async function publishExport(
     if (archive !== null) await nodeFiles.syncFolder(parent)
     return { folder, archive, files }
   } finally {
-    if (packed !== null) await rm(packed, { force: true })
+    if (packed !== null && isPacking) await rm(packed, { force: true })
   }
 }
 
