@@ -18,6 +18,7 @@ export async function askLicense(
   const abort = (): void => stop.abort()
   lines.on('SIGINT', abort).on('close', abort)
   signal?.addEventListener('abort', abort)
+  if (signal?.aborted === true) abort()
   try {
     for (;;) {
       const answer = (

@@ -46,6 +46,8 @@ export interface ExportSource {
   stateDict: OrderedDict<string, AnyTensorRecord>
   /** Null where the file does not tell and none was given; the gaps say why. */
   model: ExportableModel | null
+  /** Why there is no model, where there could be one; also among the gaps. */
+  modelGap: string | null
   /** What a module was recorded with; null where {@link ExportSource.model} is not from a module. */
   sample: readonly TensorRecord<Uint8Array>[] | null
   /** What is missing or noteworthy, as sentences. */
@@ -77,6 +79,7 @@ export async function openExportSource(path: string, options: ExportSourceOption
     fileSha256: await sha256(file, options.signal),
     stateDict: given?.stateDict ?? stateDict,
     model: given?.model ?? own?.model ?? null,
+    modelGap: own?.gap ?? null,
     sample: given?.sample ?? null,
   }
 }

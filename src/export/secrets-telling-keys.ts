@@ -13,7 +13,10 @@ export interface TellingKey {
 }
 
 const anyText = (value: string | number | bigint): boolean => typeof value === 'string'
-const anything = (): boolean => true
+/** A number counts where it is long: a vocabulary may number the word `password`. */
+const anything = (value: string | number | bigint): boolean => typeof value === 'string' || String(value).length >= 6
+/** A name of a machine and not of a layer: `gcn` under `node`. */
+const likeHost = (value: string | number | bigint): boolean => typeof value === 'string' && /[\d.-]/.test(value)
 /** Without blanks, with a digit: no word of a vocabulary (`"<pad>"`), no sentence. */
 const likeKey = (value: string | number | bigint): boolean =>
   typeof value === 'string' &&
@@ -67,7 +70,7 @@ const rules: readonly (TellingKey & { name: RegExp })[] = [
   {
     kind: 'postal_address',
     names: null,
-    accept: anything,
+    accept: (value) => typeof value === 'string' || String(value).length >= 4,
     name: /^(?:(?:.*_)?(?:street|home|postal|mailing|billing|shipping|residential)_address|address(?:_line(?:_\d)?)?|street|zip_?code|postal_?code|postcode)$/,
   },
   {
@@ -105,8 +108,9 @@ const rules: readonly (TellingKey & { name: RegExp })[] = [
     kind: 'host_name',
     names: 'host_name',
     accept: anyText,
-    name: /^(?:.*_)?(?:host|host_?names?|hosts|node_?name|node|node_?list|machine|machine_name|computer_?name|server|server_name|master_addr(?:ess)?|fqdn|workstation|login_node|submit_host)$/,
+    name: /^(?:.*_)?(?:host|host_?names?|hosts|node_?name|node_?list|machine_name|computer_?name|server_name|master_addr(?:ess)?|fqdn|workstation|login_node|submit_host)$/,
   },
+  { kind: 'host_name', names: 'host_name', accept: likeHost, name: /^(?:.*_)?(?:node|machine|server)s?$/ },
   {
     kind: 'machine_id',
     names: null,
@@ -119,7 +123,7 @@ const rules: readonly (TellingKey & { name: RegExp })[] = [
     accept: anything,
     name: /^(?:wandb|mlflow|comet|neptune|clearml|experiment|tracking)_(?:run_?)?(?:id|url|uri|key)$|^run_(?:id|url|uri|link)$|^tracking_ur[il]$/,
   },
-  { kind: 'slurm_job', names: null, accept: anything, name: /^(?:slurmd?|sbatch|pbs|lsb|sge)_.*$|^job_?id$/ },
+  { kind: 'slurm_job', names: null, accept: () => true, name: /^(?:slurmd?|sbatch|pbs|lsb|sge)_.*$|^job_?id$/ },
   { kind: 'ip_address', names: null, accept: anyText, name: /^(?:.*_)?ip(?:_addr(?:ess)?)?(?:es|s)?$/ },
   {
     kind: 'absolute_path',

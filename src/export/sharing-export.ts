@@ -86,7 +86,8 @@ class SharingFolder {
   constructor(facts: SharingFacts) {
     const { source, options } = facts
     this.#facts = facts
-    this.gaps = source.gaps.filter((gap) => !/--model FILE/.test(gap))
+    // Weights are shared without their model unless it is asked for, and then there is one.
+    this.gaps = source.gaps.filter((gap) => gap !== source.modelGap)
     const whole = sharedContent(source, options)
     this.#anonymous = options.anonymize === false ? null : anonymousContent(source, whole, options)
     this.#content = this.#anonymous?.content ?? whole

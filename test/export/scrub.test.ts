@@ -32,6 +32,8 @@ describe('scrub', () => {
       host: 'localhost',
       env: dict({ name: 'CartPole-v1' }),
       device_id: 0,
+      node: 'gcn',
+      vocabulary: dict({ the: 1, user: 2, password: 3 }),
       latent: 0.51234,
       weight,
       none: null,
