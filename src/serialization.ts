@@ -236,6 +236,10 @@ function liveTensor(handle: TensorHandle, record: TensorRecord): Tensor {
     tensor.dispose()
     tensor = viewed
   }
-  if (record.isParameter) return new Parameter(tensor, { requiresGrad: record.requiresGrad })
+  if (record.isParameter) {
+    const parameter = new Parameter(tensor, { requiresGrad: record.requiresGrad })
+    tensor.dispose() // so that nothing but the parameter holds the storage
+    return parameter
+  }
   return record.requiresGrad ? tensor.requiresGrad_() : tensor
 }

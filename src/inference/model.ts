@@ -1,5 +1,5 @@
 /** A model that runs: a recorded evaluation graph with its tensors on a thread of its own. */
-import { callTensor, keep, noGrad, Session, type DType, type Tensor } from '../../lib/index.js'
+import { callTensor, keep, noGrad, scope, Session, type DType, type Tensor } from '../../lib/index.js'
 import { setConstants } from '../../lib/nn/trace.js'
 import { inputsOf, outputsOf, stateSpecs } from '../export/graph-tensors.js'
 import { liveTensors } from '../export/live-tensors-with-libtorch.js'
@@ -63,16 +63,22 @@ async function stateOn(device: string, { state, constants }: ExportableModel): P
   const live = await liveTensors(new Map([...state, ...constants]))
   if (device === 'cpu') return live
   const moved = new Map<string, Tensor>()
-  const entries = [...live].map(([name, tensor]): [string, Tensor] => {
-    const { storageId, storageOffset, sizes, strides, requiresGrad } = tensor.info()
-    const key = JSON.stringify([sizes.includes(0) ? name : storageId, storageOffset, sizes, strides])
-    const copy = moved.get(key) ?? noGrad(() => tensor.detach().to(device))
-    moved.set(key, copy)
-    if (requiresGrad) copy.requiresGrad_()
-    return [name, copy]
-  })
-  disposeTensors(live)
-  return new Map(entries)
+  try {
+    const entries = [...live].map(([name, tensor]): [string, Tensor] => {
+      const { storageId, storageOffset, sizes, strides, requiresGrad } = tensor.info()
+      const key = JSON.stringify([sizes.includes(0) ? name : storageId, storageOffset, sizes, strides])
+      const copy = moved.get(key) ?? scope(() => noGrad(() => tensor.detach().to(device)))
+      moved.set(key, copy)
+      if (requiresGrad) copy.requiresGrad_()
+      return [name, copy]
+    })
+    return new Map(entries)
+  } catch (error) {
+    disposeTensors(moved)
+    throw error
+  } finally {
+    disposeTensors(live)
+  }
 }
 
 /** What the native side cannot compile is no mistake of the caller's. */
