@@ -62,7 +62,7 @@ export function modelOf(
   facts: Pick<ExportableModel, 'autocast' | 'origin'>,
 ): FoundModel {
   const problem = whyNotEvaluation(program)
-  if (problem !== null) return none(`Its recorded model cannot be exported: ${problem}.`)
+  if (problem !== null) return none(`Its recorded model is none for inference: ${problem}.`)
   const state = new Map<string, AnyTensorRecord<ByteOrigin>>()
   const constants = new Map<string, AnyTensorRecord<ByteOrigin>>()
   for (const spec of stateSpecs(program)) {

@@ -21,6 +21,7 @@ export async function openModel(path: string): Promise<{ path: string; model: Ex
   throw new TorchkeepError('ERR_CHECKPOINT_UNSUPPORTED', `${file} cannot be run: ${gap}`, {
     suggestions: [
       'give a checkpoint of Torchkeep, an inference export, or what torch.export.save(torch.export.export(model.eval(), inputs), path) wrote',
+      `torchkeep export ${path} inference NAME --model FILE gives weights the graph of a module or .pt2`,
     ],
   })
 }
@@ -37,6 +38,7 @@ async function modelIn(path: string): Promise<FoundModel> {
     })
   }
   const { value } = normalizeCheckpoint(file)
+  if ((value.get('model_graph') ?? null) === null) return { model: null, gap: 'it holds no recorded model.' }
   return modelFromCheckpoint(path, value, tensorsAt(value, 'model_state_dict'))
 }
 
