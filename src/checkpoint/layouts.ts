@@ -90,7 +90,7 @@ export const knownKeys: ReadonlySet<string> = new Set([
   // the older system and the scripts around it
   ...['metrics_history', 'recent_performance', 'additional_metrics', 'model_info', 'metrics', 'loss', 'train_loss'],
   ...['train_losses', 'val_losses', 'phase1_history', 'phase2_history', 'export_timestamp', 'export_type'],
-  ...['model_class', 'enhanced_metadata'],
+  ...['model_class', 'enhanced_metadata', 'metrics_summary'],
   // usual elsewhere
   ...['step', 'global_step', 'scaler_state_dict', 'ema_state_dict', 'arch', 'best_acc1', 'best_score', 'args', 'seed'],
 ])

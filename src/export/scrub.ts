@@ -13,6 +13,8 @@ import type { Removal } from './types.js'
 export interface ScrubOptions extends Omit<SecretContext, 'key'> {
   /** Dotted keys (`config.data.contact`) whose values stay as they are, with all below them. */
   allow?: readonly string[]
+  /** Whether keys such as `password` tell of their values. Default true; in graphs they are names of inputs. */
+  keysTell?: boolean
   /** What the value is called in keys: `config`. Default: empty, keys begin with those of the value. */
   root?: string
 }
@@ -32,14 +34,14 @@ export interface Scrubbed {
 const maxDepth = 200
 
 /**
- * A copy without secrets. Dicts, lists, tuples and sets are copied; texts, keys and bytes are scrubbed; what stands under a telling key is replaced whole; objects of unknown classes become dicts of their parts. Numbers and
+ * A copy without secrets. Where no `words` are given, those of this machine and of the value are looked for. Dicts, lists, tuples and sets are copied; texts, keys and bytes are scrubbed; what stands under a telling key is replaced whole; objects of unknown classes become dicts of their parts. Numbers and
  * tensors stay, but for numbers under keys such as `latitude` or `phone`. Scrubbing twice is scrubbing once.
  *
  * @throws TorchkeepError `ERR_CHECKPOINT_UNSAFE` for a value that is nested without end.
  */
 export function scrub(value: unknown, options: ScrubOptions = {}): Scrubbed {
   const words = options.words ?? IdentityWords.ofThisMachine()
-  gatherWords(value, words, options)
+  if (options.words === undefined) gatherWords(value, words, options)
   const run = new Scrub({ ...options, words })
   const scrubbed = run.copy(value, {
     path: options.root ?? '',
@@ -134,6 +136,10 @@ class Scrub {
     return this.#leaf(value, at) ?? this.#container(value, at)
   }
 
+  #tells(key: string): TellingKey | null {
+    return this.#options.keysTell === false ? null : tellingKey(key)
+  }
+
   #allows(path: string): string | undefined {
     return this.#options.allow?.find((key) => key === path)
   }
@@ -208,7 +214,7 @@ class Scrub {
       const before: unknown = items[index - 1]
       const named =
         typeof before === 'string' && /^-{0,2}[A-Za-z][\w-]*$/.test(before)
-          ? tellingKey(before.replace(/^-+/, ''))
+          ? this.#tells(before.replace(/^-+/, ''))
           : null
       const rule =
         at.rule ?? (typeof before === 'string' && (before.startsWith('-') || items.length === 2) ? named : null)
@@ -227,7 +233,7 @@ class Scrub {
       const name = typeof key === 'string' ? key : ''
       const own: TellingKey | null = environment
         ? { kind: 'environment', names: null, accept: () => true }
-        : tellingKey(name)
+        : this.#tells(name)
       const place = { path: joined(at.path, newKey), original: joined(at.original, key) }
       into.set(newKey, this.copy(item, { ...place, key: name, rule: own ?? at.rule, depth: at.depth + 1 }))
     }

@@ -95,5 +95,5 @@ async function inTensors(path: string, options: ScrubOptions): Promise<Removal[]
     const { program, extra } = await readPt2Program(path)
     parts.push(['(graph)', program], ['(extra)', new Map([...extra].map(([name, bytes]) => [name, bytes.toString()]))])
   }
-  return parts.flatMap(([root, part]) => scrub(part, { ...options, root }).removals)
+  return parts.flatMap(([root, part]) => scrub(part, { ...options, root, keysTell: root !== '(graph)' }).removals)
 }

@@ -110,7 +110,7 @@ const rules: readonly (TellingKey & { name: RegExp })[] = [
     accept: anyText,
     name: /^(?:.*_)?(?:host|host_?names?|hosts|node_?name|node_?list|machine_name|computer_?name|server_name|master_addr(?:ess)?|fqdn|workstation|login_node|submit_host)$/,
   },
-  { kind: 'host_name', names: 'host_name', accept: likeHost, name: /^(?:.*_)?(?:node|machine|server)s?$/ },
+  { kind: 'host_name', names: 'host_name', accept: likeHost, name: /^(?:.*_)?(?:node|machine|server)$/ },
   {
     kind: 'machine_id',
     names: null,

@@ -3,6 +3,7 @@ import { metadataOf } from '../checkpoint/metadata.js'
 import type { TopLevel } from '../checkpoint/migrations.js'
 import { namedParts, scalarText } from '../checkpoint/plain-values.js'
 import { isTensorRecord, TensorRecord } from '../format/tensor-record.js'
+import { walk } from '../format/walk.js'
 import {
   Complex,
   Counter,
@@ -75,6 +76,17 @@ export function sharedContent({ file, normalized }: ExportSource, options: Shari
       state.map(([key, value]) => [key, anonymize && key === 'training_state' ? summarised(value) : writable(value)]),
     ),
   }
+}
+
+/** What {@link writable} could not keep of the shared parts, as sentences. */
+export function unkept({ normalized }: ExportSource, { trainingState }: SharedContent): string[] {
+  const arrays: string[] = []
+  for (const part of ['config', 'metadata', 'training_config', ...trainingState.keys()])
+    walk(normalized.get(part), (value, path) => {
+      if (value instanceof NumpyArray && value.objects === null) arrays.push([part, ...path].map(String).join('.'))
+      return !isTensorRecord(value)
+    })
+  return arrays.length === 0 ? [] : [`Of numpy arrays only dtype and shape are told: ${arrays.join(', ')}.`]
 }
 
 /** A training state without its rows: `metrics_summary` says what matters, rows tell times and machines. */

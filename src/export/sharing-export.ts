@@ -25,6 +25,7 @@ import {
   forJson,
   namesOf,
   sharedContent,
+  unkept,
   writable,
   type AnonymousContent,
   type SharedContent,
@@ -41,6 +42,8 @@ export async function exportForSharing(
 ): Promise<ExportResult> {
   checkExportName(name)
   checkExportOptions(options)
+  if (options.anonymize === false && (options.allow ?? []).length > 0)
+    throw new TorchkeepError('ERR_INVALID_ARGUMENT', 'allow: nothing is taken out without anonymize')
   const license = options.license === undefined ? null : checkLicense(options.license)
   const { formats } = chooseFormats(['safetensors'], options.formats)
   const source = await openExportSource(checkpoint, options)
@@ -86,9 +89,9 @@ class SharingFolder {
   constructor(facts: SharingFacts) {
     const { source, options } = facts
     this.#facts = facts
-    // Weights are shared without their model unless it is asked for, and then there is one.
-    this.gaps = source.gaps.filter((gap) => gap !== source.modelGap)
     const whole = sharedContent(source, options)
+    // Weights are shared without their model unless it is asked for, and then there is one.
+    this.gaps = [...source.gaps.filter((gap) => gap !== source.modelGap), ...unkept(source, whole)]
     this.#anonymous = options.anonymize === false ? null : anonymousContent(source, whole, options)
     this.#content = this.#anonymous?.content ?? whole
     this.removals.push(...(this.#anonymous?.removals ?? []))

@@ -1,6 +1,6 @@
 import { strict as assert } from 'node:assert'
 import fc from 'fast-check'
-import { requireUsed, scrub } from '../../src/export/scrub.js'
+import { gatherWords, requireUsed, scrub } from '../../src/export/scrub.js'
 import { findSecrets } from '../../src/export/secrets.js'
 import { IdentityWords } from '../../src/export/secrets-words.js'
 import { TorchkeepError } from '../../src/format/errors.js'
@@ -9,8 +9,11 @@ import { dict, float32 } from '../checkpoint/judged.js'
 import { harmlessTexts, plantedSecrets, tellingEntries } from './planted-secrets.js'
 
 /** No words of the machine that runs the test. */
-const scrubbed = (value: unknown, options: Parameters<typeof scrub>[1] = {}) =>
-  scrub(value, { words: new IdentityWords(), ...options })
+const scrubbed = (value: unknown, options: Parameters<typeof scrub>[1] = {}) => {
+  const words = new IdentityWords()
+  gatherWords(value, words, options)
+  return scrub(value, { words, ...options })
+}
 
 describe('scrub', () => {
   it('leaves models and trainings as they are, numbers and tensors included', () => {

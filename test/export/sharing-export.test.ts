@@ -7,7 +7,7 @@ import { ModelExporter } from '../../src/export/exporter.js'
 import { searchFolder } from '../../src/export/search-folder.js'
 import { IdentityWords } from '../../src/export/secrets-words.js'
 import type { ExportResult, SharingExportOptions } from '../../src/export/types.js'
-import { normalizeCheckpoint } from '../../src/checkpoint/index.js'
+import { CheckpointValidator, normalizeCheckpoint } from '../../src/checkpoint/index.js'
 import { TorchkeepError } from '../../src/format/errors.js'
 import { OrderedDict, readTensorValues, readTorchFile, type TensorRecord } from '../../src/format/index.js'
 import { dict, float32 } from '../checkpoint/judged.js'
@@ -95,6 +95,8 @@ describe('exportForSharing', () => {
     const file = await readTorchFile(join(result.folder, 'model.pth'))
     const value = file.value as Map<string, unknown>
     const checkpoint = normalizeCheckpoint(file)
+    const { errors, warnings } = await CheckpointValidator.validateCheckpointFile(join(result.folder, 'model.pth'))
+    assert.deepEqual([errors, warnings], [[], []])
     assert.deepEqual([checkpoint.kind, checkpoint.layout], ['shared_export', 'L9'])
     assert.deepEqual(
       [...value.keys()],
@@ -220,6 +222,21 @@ describe('exportForSharing', () => {
       execFileSync('cp', [join(dirty.folder, keep), alone])
       await refused(searchFolder(alone, { words: new IdentityWords() }), 'ERR_EXPORT_SECRET', keep)
     }
+  })
+
+  it('leaves nothing when it is stopped, and refuses options that contradict each other', async () => {
+    const before = readdirSync(folder).length
+    await refused(share(cleanCheckpoint(), { signal: AbortSignal.abort() }), 'ERR_ABORTED')
+    const made = readdirSync(folder).filter((name) => name.startsWith('x'))
+    assert.equal(readdirSync(folder).length, before + 1)
+    for (const name of made)
+      assert.ok(
+        readdirSync(join(folder, name), { recursive: true }).every(
+          (entry) => !String(entry).includes('.torchkeep-tmp'),
+        ),
+      )
+    await refused(share(cleanCheckpoint(), { anonymize: false, allow: ['config'] }), 'ERR_INVALID_ARGUMENT')
+    await refused(share(cleanCheckpoint(), { formats: ['pt2'] }), 'ERR_CHECKPOINT_UNSUPPORTED')
   })
 
   it('counts NaN for no best, an epoch that was repeated once, and nothing for nothing', async () => {

@@ -45,8 +45,8 @@ class Net(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.first = torch.nn.Linear(3, 2)
-    def forward(self, x):
-        return torch.relu(self.first(x))
+    def forward(self, user):  # a name that tells something as a key of a configuration
+        return torch.relu(self.first(user))
 net = Net().eval()
 torch.export.save(torch.export.export(net, (torch.zeros(2, 3),), dynamic_shapes=({0: torch.export.Dim('batch')},)), 'own.pt2')
 x = torch.linspace(-1, 1, 15).reshape(5, 3)
