@@ -2,7 +2,7 @@ import { Args, Flags } from '@oclif/core'
 import { BaseCommand } from '../src/command-line/base-command.js'
 import { checkpointDirFlag } from '../src/command-line/flags.js'
 import type { Plain } from '../src/checkpoint/index.js'
-import type { ArchiveFormat, ExportDType, ExportFormat, ExportResult } from '../src/export/types.js'
+import type { ArchiveFormat, ExportDType, ExportFormat, ExportProgress, ExportResult } from '../src/export/types.js'
 import { TorchkeepError } from '../src/format/errors.js'
 
 /** Flags that only one kind of export has. */
@@ -95,11 +95,13 @@ export default class Export extends BaseCommand {
     const isGiven = (flag: string): boolean =>
       flag in flags && (metadata.flags as Record<string, { setFromDefault?: boolean }>)[flag]?.setFromDefault !== true
     const other = kind === 'inference' ? 'sharing' : 'inference'
-    const foreign = flagsOfKind[other].filter(isGiven)
+    const foreign = flagsOfKind[other]
+      .filter(isGiven)
+      .map((flag) => (flag === 'anonymize' && !flags.anonymize ? '--no-anonymize' : `--${flag}`))
     if (foreign.length > 0)
       throw new TorchkeepError(
         'ERR_INVALID_ARGUMENT',
-        `${foreign.map((flag) => `--${flag}`).join(' and ')} is for an export of the kind ${other}`,
+        `${foreign.join(' and ')} ${foreign.length === 1 ? 'is' : 'are'} for an export of the kind ${other}`,
       )
     const [{ ModelExporter }, { exportLines }] = await Promise.all([
       import('../src/export/exporter.js'),
@@ -114,8 +116,8 @@ export default class Export extends BaseCommand {
         compress: flags.compress === 'none' ? null : (flags.compress as ArchiveFormat),
         dtype: flags.dtype === undefined ? null : dtypes[flags.dtype],
         signal,
-        onProgress: ({ doneBytes, totalBytes }: { doneBytes: number; totalBytes: number }) =>
-          report({ done: doneBytes, total: totalBytes }),
+        onProgress: ({ what, doneBytes, totalBytes }: ExportProgress) =>
+          report({ done: doneBytes, total: totalBytes, label: what }),
         ...(flags.format !== undefined && { formats: flags.format as ExportFormat[] }),
       }
       if (kind === 'sharing')

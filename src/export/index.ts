@@ -6,6 +6,7 @@ export type {
   ExportDType,
   ExportFormat,
   ExportOptions,
+  ExportProgress,
   ExportResult,
   InferenceExportOptions,
   ModelTensor,

@@ -13,6 +13,13 @@ export type ExportDType = 'bfloat16' | 'float16'
 /** The archive beside the folder. */
 export type ArchiveFormat = 'tar.gz' | 'zip'
 
+/** How far one part of an export is: `checking` the checkpoint, `packing` the archive. */
+export interface ExportProgress {
+  what: string
+  doneBytes: number
+  totalBytes: number
+}
+
 /** What both kinds of export take. */
 export interface ExportOptions {
   /** Default: for inference `pth`, `safetensors` and, where the model is known, `pt2`; for sharing `safetensors`. */
@@ -23,7 +30,7 @@ export interface ExportOptions {
   compress?: ArchiveFormat | null
   /** Ends the export, which then rejects with `ERR_ABORTED` and leaves nothing. */
   signal?: AbortSignal
-  onProgress?: (progress: { what: string; doneBytes: number; totalBytes: number }) => void
+  onProgress?: (progress: ExportProgress) => void
 }
 
 /** Options of `ModelExporter.exportForInference`. */
