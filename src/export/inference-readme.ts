@@ -56,8 +56,9 @@ function origin({ source, numParameters, torchkeepVersion, dtype, autocast }: Re
     .join(' ')
 }
 
-function runText({ inputs }: ReadmeFacts): string {
+function runText({ inputs, autocast }: ReadmeFacts): string {
   const names = inputs.map(({ name }) => name).join(', ')
+  const under = autocast === null ? '' : `, torch.autocast("cpu", dtype=torch.${autocast})`
   return `## Run
 
 \`\`\`sh
@@ -77,7 +78,8 @@ In a program of your own:
 import torch
 
 model = torch.export.load("model.pt2").module()
-outputs = model(${names})
+with torch.no_grad()${under}:
+    outputs = model(${names})
 \`\`\`
 
 \`\`\`js

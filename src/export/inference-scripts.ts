@@ -67,6 +67,7 @@ ${run}
 def main():
     check_files()
     torch.set_num_threads(${threads})  # sums are added up in another order with more threads
+    torch.backends.mha.set_fastpath_enabled(False)  # attention's fast path rounds otherwise
     model = torch.export.load(str(folder / "model.pt2")).module()
     sample = torch.load(folder / "sample.pth", weights_only=True)
     inputs = sample["inputs"]
