@@ -5,6 +5,8 @@ import { twins } from './export-models.js'
 export interface Proofs {
   /** By export and file. */
   compared: unknown
+  /** Names in the archive of `torch::save`. */
+  archive: { parameters: string[]; buffers: string[] }
   /** In the order that was asked for. */
   ran: { script: string; status: number; output: string; imports: string[]; required: string[] }[]
 }
@@ -91,8 +93,11 @@ for script in scripts:
 status, output = run(str(differing / 'inference.py'), 'own.pth')
 Path('own.txt').write_text(output)
 assert status == 0, output
-print(json.dumps(dict(compared=compared, ran=ran)))
+archive = torch.jit.load(sys.argv[5])
+names = lambda named: sorted(name for name, _ in named)
+archive = dict(parameters=names(archive.named_parameters()), buffers=names(archive.named_buffers()))
+print(json.dumps(dict(compared=compared, ran=ran, archive=archive)))
 `
 
-/** Arguments: what to call, a folder that programs run in, a folder whose stored output it changes, and the programs. */
+/** Arguments: what to call, a folder that programs run in, a folder whose stored output it changes, the programs, and an archive of `torch::save`. */
 export const provingProgram = compareProgram + scriptsProgram

@@ -5,7 +5,16 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writ
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { autocast, DataLoader, manualSeed, noGrad, randn, setNumThreads, TensorDataset } from '../../lib/index.js'
+import {
+  autocast,
+  DataLoader,
+  loadArchive,
+  manualSeed,
+  noGrad,
+  randn,
+  setNumThreads,
+  TensorDataset,
+} from '../../lib/index.js'
 import type { Tensor } from '../../lib/index.js'
 import { ModelExporter } from '../../src/export/index.js'
 import type { ExportResult } from '../../src/export/index.js'
@@ -69,6 +78,7 @@ describe('exports for inference', function () {
   /** Copies of exports: with another config.json, with another stored output. */
   let changed: string
   let differing: string
+  let withArchive: ExportResult
   let proofs: Proofs
   const checkpoints = new Map<string, Trained>()
   const exports = new Map<string, ExportResult>()
@@ -115,9 +125,12 @@ describe('exports for inference', function () {
     exports.set('safe', await exporter.exportForInference(bare, 'safe', { compress: null, formats }))
     ;[changed, differing] = [installed('mlp', 'changed'), installed('mlp', 'differing')]
     writeFileSync(join(changed, 'config.json'), '{}\n')
+    const { checkpoint } = checkpoints.get('cnn') as Trained
+    withArchive = await exporter.exportForInference(checkpoint, 'archive', { formats: ['archive'], compress: null })
     const others = [changed, differing].map((path) => join(path, 'inference.py'))
     const scripts = [...exports.keys()].map((name) => join(folderOf(name), `${programOf(name)}.py`))
-    const args = [jobs(), elsewhere, differing, [...scripts, ...others]]
+    const archive = join(withArchive.folder, 'model_archive.pt')
+    const args = [jobs(), elsewhere, differing, [...scripts, ...others], archive]
     const texts = args.map((value) => (typeof value === 'string' ? value : JSON.stringify(value)))
     proofs = JSON.parse(await runPython(provingProgram, texts)) as Proofs
   })
@@ -159,6 +172,19 @@ describe('exports for inference', function () {
       assert.ok(difference > 0 && check?.equal === false && check.maxDifference >= difference, name)
       assert.ok(readFileSync(join(folderOf(name), 'README.md'), 'utf8').includes(String(check.maxDifference)))
     }
+  })
+
+  it("hold C++'s archive on top of the usual files where it is asked for, parameters and buffers apart", async () => {
+    const { files, folder: made } = withArchive
+    const names = files.map(({ name }) => name)
+    for (const name of ['model_archive.pt', 'model.pt2', 'model.pth', 'inference.py'])
+      assert.ok(names.includes(name), name)
+    const loaded = (await loadArchive(join(made, 'model_archive.pt'), { trust: true })) as Map<string, Tensor>
+    const weights = (await load(join(made, 'model.pth'))) as Map<string, Tensor>
+    for (const [name, tensor] of weights) assert.equal(bytesOf(loaded.get(name) as Tensor), bytesOf(tensor), name)
+    const buffers = ['bn.num_batches_tracked', 'bn.running_mean', 'bn.running_var']
+    const parameters = [...weights.keys()].filter((name) => !buffers.includes(name)).sort()
+    assert.deepEqual(proofs.archive, { parameters, buffers })
   })
 
   describe('their programs', () => {
