@@ -250,5 +250,8 @@ const fileNames = [
   ['archive', 'model_archive.pt'],
 ] as const
 
-/** The version whose archives `planPt2` writes, and with which they are tested. Older ones do not know all of its graphs' schema. */
-const torchRequirement = 'torch>=2.13'
+/**
+ * The first version that reads weights as raw bytes with a table (`data/weights/model_weights_config.json`), as `planPt2` writes them; it passes over fields of later minor versions of the schema. Source:
+ * https://github.com/pytorch/pytorch/pull/160394. Tried with 2.9.1 and 2.13: the same bits.
+ */
+const torchRequirement = 'torch>=2.9'
