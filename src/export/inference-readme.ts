@@ -91,16 +91,16 @@ const [output] = await model.predict([${names}])
 }
 
 function loadText({ files, hasModel }: ReadmeFacts): string {
-  const weights = files.includes('model.pth')
-    ? 'torch.load("model.pth", weights_only=True)'
-    : 'safetensors.torch.load_file("model.safetensors")'
+  const load = files.includes('model.pth')
+    ? 'model.load_state_dict(torch.load("model.pth", weights_only=True))'
+    : 'safetensors.torch.load_model(model, "model.safetensors")'
   return `## Load
 
 The weights only: **the model's code is not in this export**, and whoever uses it needs the class that the weights are of.
 
 \`\`\`python
 model = YourModel(...)
-model.load_state_dict(${weights})
+${load}
 model.eval()
 \`\`\`
 

@@ -160,6 +160,11 @@ export function loadWeightsPython({ name, weights }: { name: string; weights: 'p
     weights === 'pth'
       ? 'torch.load(folder / "model.pth", weights_only=True)'
       : 'load_file(folder / "model.safetensors")'
+  // Of tied tensors a safetensors file has one: load_model puts it into all its places.
+  const put =
+    weights === 'pth'
+      ? 'model.load_state_dict(state_dict)'
+      : 'safetensors.torch.load_model(model, folder / "model.safetensors")'
   return `"""Loads the weights of ${name}. The model's code is not in this export: see README.md."""
 import hashlib
 import sys
@@ -176,7 +181,7 @@ def main():
     state_dict = ${load}
     # With the class of the model at hand:
     #     model = YourModel(...)
-    #     model.load_state_dict(state_dict)
+    #     ${put}
     #     model.eval()
     for name, tensor in state_dict.items():
         print(name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape))

@@ -122,11 +122,11 @@ describe('the package', function () {
     assert.deepEqual(bad, ['libtorch', 'cmake', 'make or ninja', 'C++20 compiler', 'addon'])
   })
 
-  it('loads torchkeep/checkpoint and torchkeep/format without the addon, by import and by require', () => {
+  it('loads torchkeep/checkpoint, torchkeep/export and torchkeep/format without the addon, by import and by require', () => {
     const text =
-      "import * as c from 'torchkeep/checkpoint'; import * as f from 'torchkeep/format'; console.log(typeof c, Object.keys(f).length > 0)"
+      "import * as c from 'torchkeep/checkpoint'; import * as f from 'torchkeep/format'; import * as e from 'torchkeep/export'; console.log(typeof c, typeof e.ModelExporter, Object.keys(f).length > 0)"
     const imported = script(text)
-    assert.equal(imported.stdout, 'object true\n', imported.stderr)
+    assert.equal(imported.stdout, 'object function true\n', imported.stderr)
     const required = inProject(['-e', "console.log(Object.keys(require('torchkeep/format')).length > 0)"])
     assert.equal(required.stdout, 'true\n', required.stderr)
   })
