@@ -9,29 +9,11 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { packageRoot } from '../../src/libtorch/index.js'
+import { checkPrinted, stepsOf } from './console-document.js'
 import { reference } from './train-reference.js'
 
 const path = join(packageRoot, 'docs', 'training.md')
 const begin = '<!-- reference: made from the schema by test/docs/training.test.ts -->\n'
-
-type Step = { command: string; printed: string } | { file: string; text: string }
-
-/** The console blocks' commands and the files, in order. A file is a block after a line that says `name:`. */
-function steps(): Step[] {
-  const text = readFileSync(path, 'utf8')
-  const blocks = text.matchAll(/(?:^`([\w./-]+)`[^\n]*:\n\n)?^```(\w+)\n([^]*?)^```/gm)
-  return [...blocks].flatMap(([, file, language, content = '']): Step[] => {
-    if (file !== undefined) return [{ file, text: content }]
-    if (language !== 'console') return []
-    return content
-      .split(/^\$ /m)
-      .slice(1)
-      .map((step) => {
-        const newline = step.indexOf('\n')
-        return { command: step.slice(0, newline), printed: step.slice(newline + 1) }
-      })
-  })
-}
 
 describe('docs/training.md', function () {
   this.timeout(120_000)
@@ -64,7 +46,7 @@ describe('docs/training.md', function () {
   }
 
   it('takes a newcomer from a table to a resumed, evaluated model', async () => {
-    const all = steps()
+    const all = stepsOf('docs/training.md')
     assert.ok(all.length >= 10, `only ${all.length} steps`)
     for (const step of all) {
       if ('file' in step) {
@@ -89,26 +71,3 @@ describe('docs/training.md', function () {
     assert.equal(readFileSync(path, 'utf8'), whole)
   })
 })
-
-/** A text with its numbers taken out, on one line: how long messages are broken depends on their numbers. */
-const normalized = (text: string): string =>
-  text
-    .replaceAll(/\d+(?:\.\d+)?(?:e-?\d+)?/g, 'N')
-    .replaceAll(/\s+/g, ' ')
-    .trim()
-
-/** What is printed between lines of `...` comes out, in this order, and without `...` nothing else does. */
-function checkPrinted(command: string, printed: string, output: string): void {
-  const actual = normalized(output)
-  const parts = printed
-    .replaceAll('^C\n', '')
-    .split(/^\.\.\.\n/m)
-    .map(normalized)
-  if (parts.length === 1) return assert.equal(actual, parts[0], `${command}\n${output}`)
-  let at = 0
-  for (const part of parts) {
-    const found = actual.indexOf(part, at)
-    assert.ok(found >= 0, `${command}: this does not come out where it should:\n${part}\nin\n${output}`)
-    at = found + part.length
-  }
-}
