@@ -6,6 +6,8 @@ Napi::Error makeError(Napi::Env env, const engine::Error& error) {
   Napi::Error made = Napi::Error::New(env, error.what());
   made.Set("code", Napi::String::New(env, engine::codeName(error.code())));
   if (error.storage >= 0) made.Set("storage", Napi::Number::New(env, static_cast<double>(error.storage)));
+  // Negative, as on Node's own errors.
+  if (error.systemError != 0) made.Set("errno", Napi::Number::New(env, -error.systemError));
   return made;
 }
 

@@ -31,6 +31,8 @@ class Error : public std::runtime_error {
   ErrorCode code() const noexcept { return code_; }
   /// Index of the damaged storage of a mapTensorFile call; -1 elsewhere.
   int64_t storage = -1;
+  /// `errno` of a system call that failed; 0 elsewhere.
+  int systemError = 0;
 
  private:
   ErrorCode code_;

@@ -24,7 +24,10 @@ namespace {
 constexpr size_t kTransferBytes = size_t{1} << 30;
 
 [[noreturn]] void fail(ErrorCode code, const std::string& path, const char* action) {
-  throw Error(code, path + ": cannot " + action + ": " + std::generic_category().message(errno));
+  const int number = errno;
+  Error error(code, path + ": cannot " + action + ": " + std::generic_category().message(number));
+  error.systemError = number;
+  throw error;
 }
 
 std::filesystem::path native(const std::string& path) {

@@ -117,7 +117,9 @@ WrittenFile writeTensorFile(const std::string& path, std::vector<FilePart>& part
   } catch (...) {
     const Error error = translate(std::current_exception());
     if (removeFile(path)) throw error;
-    throw Error(error.code(), std::string(error.what()) + " (and the incomplete file could not be removed)");
+    Error worse(error.code(), std::string(error.what()) + " (and the incomplete file could not be removed)");
+    worse.systemError = error.systemError;
+    throw worse;
   }
   return written;
 }
