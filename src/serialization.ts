@@ -2,10 +2,11 @@
 import { type ArchiveValue, call, Parameter, saveArchive as writeArchive, Tensor } from '../lib/index.js'
 import type { DType, TensorHandle } from '../lib/contract.js'
 import { addon } from '../lib/native.js'
-import { type FileOperations, nodeFiles, publish, publishNew } from './checkpoint/store.js'
+import { publish, publishNew, type PublishOptions } from './checkpoint/store.js'
 import {
   type AnyTensorRecord,
   type ByteOrigin,
+  checkWritten,
   formatPath,
   listTensors,
   planTorchFile,
@@ -16,6 +17,7 @@ import {
   topFolderOf,
   type TorchFilePlan,
   type ValuePath,
+  type Verify,
   writePlan,
 } from './format/index.js'
 import { TorchkeepError } from './format/errors.js'
@@ -27,23 +29,36 @@ import { TorchkeepError } from './format/errors.js'
  *
  * @param value null, booleans, numbers (integral ones become ints; `PyFloat` says float), bigints, strings, Uint8Array (bytes), arrays, `Tuple`, Maps and plain objects
  *   (dicts), `OrderedDict`, Sets, tensors, and descriptions of tensors of another file (not mixed with live tensors).
- * @param files the file operations; tests put failures between them.
  * @throws TorchkeepError `ERR_INVALID_ARGUMENT` naming the place of what cannot be saved; `ERR_CHECKPOINT_WRITE`.
  */
-export async function save(path: string, value: unknown, files: FileOperations = nodeFiles): Promise<void> {
-  await publish(path, writerOf(path, value), files)
+export async function save(path: string, value: unknown, options: SaveOptions = {}): Promise<void> {
+  await publish(path, ...writerOf(path, value, options))
 }
 
 /** {@link save}, but never over another file: where `path` is taken, the file is called `stem-2.pth`, `stem-3.pth`... Resolves to its name. */
-export async function saveNew(path: string, value: unknown, files: FileOperations = nodeFiles): Promise<string> {
-  return publishNew(path, writerOf(path, value), files)
+export async function saveNew(path: string, value: unknown, options: SaveOptions = {}): Promise<string> {
+  return publishNew(path, ...writerOf(path, value, options))
 }
 
-/** Plans the file now, so that what cannot be saved is refused before anything is written. */
-function writerOf(path: string, value: unknown): (temporaryPath: string) => Promise<void> {
+/** How {@link save} writes. */
+export interface SaveOptions extends Pick<PublishOptions, 'files'> {
+  /** What of the file is read back and compared before it gets its name; default `structure`: its size and all but the tensors' bytes. See `checkWritten`. */
+  verify?: Verify
+}
+
+/** Plans the file now, so that what cannot be saved is refused before anything is written. How it is written, and the options of publishing it. */
+function writerOf(
+  path: string,
+  value: unknown,
+  { files, verify = 'structure' }: SaveOptions,
+): [(temporaryPath: string) => Promise<void>, PublishOptions] {
   requirePath(path)
   const plan = planTorchFile<TensorHandle | ByteOrigin>(value, { topFolder: topFolderOf(path), describeTensor })
-  return (temporaryPath) => execute(plan, temporaryPath)
+  let crcs: readonly number[] = []
+  const write = async (temporaryPath: string): Promise<void> => {
+    crcs = await execute(plan, temporaryPath)
+  }
+  return [write, { files, check: (temporaryPath) => checkWritten(temporaryPath, plan, crcs, verify) }]
 }
 
 /**
@@ -68,8 +83,8 @@ function requirePath(path: unknown): void {
   })
 }
 
-/** Writes a plan: the addon where storages are live tensors, Node's fs where they are bytes or parts of other files. */
-async function execute(plan: TorchFilePlan<TensorHandle | ByteOrigin>, path: string): Promise<void> {
+/** Writes a plan: the addon where storages are live tensors, Node's fs where they are bytes or parts of other files. Resolves to the CRC-32 of each slot. */
+async function execute(plan: TorchFilePlan<TensorHandle | ByteOrigin>, path: string): Promise<number[]> {
   const origins = plan.parts.flatMap((part) => (part.kind === 'storage' ? [part.tensor] : []))
   const live = origins.filter(isHandle).length
   if (live > 0 && live < origins.length) {
@@ -78,8 +93,11 @@ async function execute(plan: TorchFilePlan<TensorHandle | ByteOrigin>, path: str
       'a file is saved from live tensors or from descriptions of another file, not from both',
     )
   }
-  if (live === 0) await writePlan(path, plan as TorchFilePlan<ByteOrigin>)
-  else await addon().writeTensorFile({ path, parts: (plan as TorchFilePlan<TensorHandle>).parts, fsync: false })
+  const { crc32 } =
+    live === 0
+      ? await writePlan(path, plan as TorchFilePlan<ByteOrigin>)
+      : await addon().writeTensorFile({ path, parts: (plan as TorchFilePlan<TensorHandle>).parts, fsync: false })
+  return crc32
 }
 
 const isHandle = (origin: TensorHandle | ByteOrigin): origin is TensorHandle => 'dispose' in origin

@@ -40,10 +40,10 @@ export function phasePath(folder: string, phase: number, which: 'end' | 'best'):
   return join(folder, 'phases', `phase_${phase}_${which}.pth`)
 }
 
-/** Always a copy of the best checkpoint. */
+/** Always the best checkpoint: a further name of its file. */
 export const latestBestPath = (folder: string): string => join(folder, 'best', 'latest_best.pth')
 
-/** Always a copy of the newest checkpoint. */
+/** Always the newest checkpoint: a further name of its file. */
 export const latestPath = (folder: string): string => join(folder, 'latest.pth')
 
 /** Whether a file has one of the names that move on from checkpoint to checkpoint (`latest.pth`, `latest_best.pth`, `phase_1_end.pth`...), which scripts and resumes rely on. */

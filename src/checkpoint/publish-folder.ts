@@ -2,6 +2,7 @@
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { TorchkeepError } from '../format/errors.js'
+import { writeError } from './write-error.js'
 import { exists, makeFolder, nodeFiles, removeStaleTemporaries, temporaryName, type FileOperations } from './store.js'
 
 /** How {@link publishFolder} is ended and tested. */
@@ -40,8 +41,11 @@ export async function publishFolder(
   try {
     await files.syncFolder(parent)
   } catch (cause) {
-    const message = `could not write ${placed}: ${(cause as Error).message}; the folder is in place and whole, but its name may not survive a power cut`
-    throw new TorchkeepError('ERR_CHECKPOINT_WRITE', message, { cause })
+    throw await writeError(
+      placed,
+      '; the folder is in place and whole, but its name may not survive a power cut',
+      cause,
+    )
   }
   return placed
 }
@@ -81,9 +85,8 @@ async function abandoned(temporary: string, path: string, error: unknown): Promi
   } catch (failure) {
     leftOver = `; ${temporary} could not be removed either (${(failure as Error).message})`
   }
-  if (error instanceof TorchkeepError && leftOver === '') return error
-  const message = `could not write ${path}: ${error instanceof Error ? error.message : String(error)}${leftOver}; nothing has that name`
-  return new TorchkeepError('ERR_CHECKPOINT_WRITE', message, { cause: error })
+  if (error instanceof TorchkeepError && error.code !== 'ERR_CHECKPOINT_WRITE' && leftOver === '') return error
+  return writeError(path, `${leftOver}; nothing has that name`, error)
 }
 
 /** @throws TorchkeepError `ERR_ABORTED`. */

@@ -141,7 +141,13 @@ async function requireFree(path: string, target: string): Promise<void> {
 }
 
 /** Errors that are about the surroundings, not about what is in the damaged file. */
-const outside = new Set(['ERR_CHECKPOINT_MISSING', 'ERR_CHECKPOINT_UNREADABLE', 'ERR_CHECKPOINT_WRITE', 'ERR_ABORTED'])
+const outside = new Set([
+  'ERR_CHECKPOINT_MISSING',
+  'ERR_CHECKPOINT_UNREADABLE',
+  'ERR_CHECKPOINT_WRITE',
+  'ERR_DISK_FULL',
+  'ERR_ABORTED',
+])
 
 class Attempt {
   readonly #recovery: CheckpointRecovery

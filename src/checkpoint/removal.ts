@@ -48,7 +48,7 @@ export async function moveToTrash(
   }
   // A second name brings no new bytes to flush, and flushing would need the right to write into the file.
   const syncFile = (path: string) => (linked ? Promise.resolve() : files.syncFile(path))
-  const placed = await publishNew(trashPath, write, { ...files, syncFile })
+  const placed = await publishNew(trashPath, write, { files: { ...files, syncFile } })
   try {
     await deleteFile(path, judged, files)
   } catch (error) {

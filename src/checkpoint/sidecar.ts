@@ -69,7 +69,7 @@ export async function publishSidecar(
   const sidecar = metricsPath(path, numberOf(checkpoint.get('timestamp')))
   if (sidecar === null) throw new TorchkeepError('ERR_INVALID_ARGUMENT', `${path} has no name of a checkpoint`)
   const text = `${strictJson(sidecarOf(checkpoint))}\n`
-  return publishNew(sidecar, (temporaryPath) => writeFile(temporaryPath, text, { flag: 'wx' }), files)
+  return publishNew(sidecar, (temporaryPath) => writeFile(temporaryPath, text, { flag: 'wx' }), { files })
 }
 
 const labels = ['timestamp', 'epoch', 'phase', 'validation_loss', 'is_best', 'training_state', 'config']

@@ -6,10 +6,24 @@
  */
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { access, copyFile, constants, link, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import {
+  access,
+  chmod,
+  chown,
+  copyFile,
+  constants,
+  link,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rm,
+  stat,
+} from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { dirname, join, parse, resolve } from 'node:path'
 import { TorchkeepError } from '../format/errors.js'
+import { writeError } from './write-error.js'
 
 /** The file operations of {@link publish}, in the order of their use; tests put failures between them. */
 export interface FileOperations {
@@ -33,23 +47,54 @@ export const nodeFiles: FileOperations = {
   remove: (path) => rm(path, { force: true }),
 }
 
+/** How a file is published. */
+export interface PublishOptions {
+  /** Looks at the flushed file before it gets its name: where this throws, nothing gets it. Default: no look. */
+  check?: ((temporaryPath: string) => Promise<void>) | undefined
+  /** The file operations; tests put failures between them. */
+  files?: FileOperations | undefined
+}
+
 /**
- * Publishes a file: `write` makes it under the temporary path it is given (which does not exist yet: create it exclusively), then it is flushed,
+ * Publishes a file: `write` makes it under the temporary path it is given (which does not exist yet: create it exclusively), then it is flushed, checked,
  * renamed to `path` and the folder is flushed. When this resolves, the file survives a power cut. A failed flush is never tried again, since
- * the system may have dropped the pages it could not write.
+ * the system may have dropped the pages it could not write. A file that is replaced leaves its mode to the new one, and its owner where the system lets this process give it.
  *
- * @throws TorchkeepError `ERR_CHECKPOINT_WRITE` naming `path`, with the failure as `cause`; any other TorchkeepError of `write` passes unchanged.
+ * @throws TorchkeepError `ERR_CHECKPOINT_WRITE`, or `ERR_DISK_FULL` where no space is left, naming `path`, with the failure as `cause`; any other TorchkeepError of `write` and `check` passes unchanged.
  *   The file that was at `path` before is untouched unless the message says otherwise, and the temporary file is gone.
  */
 export async function publish(
   path: string,
   write: (temporaryPath: string) => Promise<void>,
-  files: FileOperations = nodeFiles,
+  options: PublishOptions = {},
 ): Promise<void> {
-  await publishAs(path, write, files, async (temporaryPath) => {
+  await publishAs(path, write, options, async (temporaryPath, files) => {
+    await takeOverMode(path, temporaryPath)
     await files.rename(temporaryPath, path)
     return path
   })
+}
+
+/** Gives a file the mode and the owner of the one that it is to replace. */
+async function takeOverMode(path: string, temporaryPath: string): Promise<void> {
+  const before = await statIfThere(path)
+  if (before === null || process.platform === 'win32') return
+  const now = await stat(temporaryPath)
+  if (before.uid !== now.uid || before.gid !== now.gid)
+    await chown(temporaryPath, before.uid, before.gid).catch((error: unknown) => {
+      // Only root may give files away; then the owner is who wrote it, as with any other program.
+      if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error
+    })
+  if ((before.mode & 0o7777) !== (now.mode & 0o7777)) await chmod(temporaryPath, before.mode & 0o7777)
+}
+
+async function statIfThere(path: string) {
+  try {
+    return await stat(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
+  }
 }
 
 /**
@@ -61,44 +106,60 @@ export async function publish(
 export function publishNew(
   path: string,
   write: (temporaryPath: string) => Promise<void>,
-  files: FileOperations = nodeFiles,
+  options: PublishOptions = {},
 ): Promise<string> {
-  return publishAs(path, write, files, async (temporaryPath) => {
-    const { dir, name, ext } = parse(path)
-    for (let count = 1; ; count++) {
-      const free = join(dir, `${name}${count === 1 ? '' : `-${count}`}${ext}`)
-      if (!(await takeName(temporaryPath, free, files))) continue
-      await files.remove(temporaryPath)
-      return free
-    }
+  return publishAs(path, write, options, async (temporaryPath, files) => {
+    const free = await firstFree(path, (name) => takeName(temporaryPath, name, files))
+    await files.remove(temporaryPath)
+    return free
   })
+}
+
+/** The first of `path`, `stem-2.ext`, `stem-3.ext`... that can be taken. */
+async function firstFree(path: string, take: (free: string) => Promise<boolean>): Promise<string> {
+  const { dir, name, ext } = parse(path)
+  for (let count = 1; ; count++) {
+    const free = join(dir, `${name}${count === 1 ? '' : `-${count}`}${ext}`)
+    if (await take(free)) return free
+  }
+}
+
+/** Gives a file a second name that nothing has; false where something has it. */
+async function linkTo(source: string, name: string, files: FileOperations): Promise<boolean> {
+  try {
+    await files.link(source, name)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+    throw error
+  }
 }
 
 /** Gives the file a name that nothing has; false where something has it. The file keeps its former name too, except on file systems without hard links. */
 export async function takeName(temporaryPath: string, name: string, files: FileOperations): Promise<boolean> {
   try {
-    await files.link(temporaryPath, name)
-    return true
+    return await linkTo(temporaryPath, name, files)
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'EEXIST') return false
-    if (code === undefined || !noHardLinks.has(code)) throw error
-    // A file system without hard links, such as FAT. Here two processes at once could still meet between the look and the rename.
+    if (!lacksLinks(error)) throw error
+    // Here two processes at once could still meet between the look and the rename.
     if (await exists(name)) return false
     await files.rename(temporaryPath, name)
     return true
   }
 }
 
-/** What systems answer where a file system has no hard links. */
-const noHardLinks = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'])
+/** What systems answer where a file cannot have a second name: on a file system without hard links, such as FAT, or of another one. */
+const noHardLinks = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK', 'EXDEV'])
 
-/** Writes the temporary file, makes it durable, has `place` give it its name, and makes the name durable. Returns the name. */
+/** Whether a link failed because there can be none, so that a copy is in place. */
+export const lacksLinks = (error: unknown): boolean => noHardLinks.has((error as NodeJS.ErrnoException).code ?? '')
+
+/** Writes the temporary file, makes it durable, has it checked, has `place` give it its name, and makes the name durable. Returns the name. */
 async function publishAs(
   path: string,
   write: (temporaryPath: string) => Promise<void>,
-  files: FileOperations,
-  place: (temporaryPath: string) => Promise<string>,
+  { check, files = nodeFiles }: PublishOptions,
+  place: (temporaryPath: string, files: FileOperations) => Promise<string>,
 ): Promise<string> {
   const folder = dirname(resolve(path))
   const temporaryPath = join(folder, temporaryName())
@@ -106,31 +167,77 @@ async function publishAs(
   try {
     await write(temporaryPath)
     await files.syncFile(temporaryPath)
-    placed = await place(temporaryPath)
+    await check?.(temporaryPath)
+    placed = await place(temporaryPath, files)
   } catch (error) {
     const leftOver = await removeAfterFailure(temporaryPath, files)
     if (error instanceof TorchkeepError && error.code !== 'ERR_CHECKPOINT_WRITE' && leftOver === '') throw error
-    throw writeError(path, `${leftOver}; what was there before is untouched`, error)
+    throw await writeError(path, `${leftOver}; what was there before is untouched`, error)
   }
-  try {
-    await files.syncFolder(folder)
-  } catch (error) {
-    throw writeError(placed, '; the file is in place and whole, but its name may not survive a power cut', error)
-  }
+  await syncNames(placed, files)
   return placed
 }
 
-/**
- * Publishes a copy of a file that is itself durable (`latest.pth`, `best/latest_best.pth`). A copy and not a hard link: Python's `torch.save` onto one of two
- * linked names would overwrite both.
- */
-export function publishCopy(source: string, path: string, files: FileOperations = nodeFiles): Promise<void> {
-  return publish(path, copyOf(source), files)
+/** Flushes the folder of a file that is in place. */
+async function syncNames(placed: string, files: FileOperations): Promise<void> {
+  try {
+    await files.syncFolder(dirname(resolve(placed)))
+  } catch (error) {
+    throw await writeError(placed, '; the file is in place and whole, but its name may not survive a power cut', error)
+  }
+}
+
+/** Publishes a copy of a file that is itself durable. Where the file system shares blocks between copies (btrfs, XFS), it costs none. */
+export function publishCopy(source: string, path: string, options: PublishOptions = {}): Promise<void> {
+  return publish(path, copyOf(source), options)
 }
 
 /** {@link publishCopy} under a free name, as {@link publishNew} finds it. Returns the name. */
-export function publishNewCopy(source: string, path: string, files: FileOperations = nodeFiles): Promise<string> {
-  return publishNew(path, copyOf(source), files)
+export function publishNewCopy(source: string, path: string, options: PublishOptions = {}): Promise<string> {
+  return publishNew(path, copyOf(source), options)
+}
+
+/**
+ * Gives a durable file another name (`latest.pth`, `best/latest_best.pth`), in place of what has it now: a hard link, which costs no space and no time, and is a copy where the file system has no links. At every instant the name
+ * has the old file or the new one.
+ *
+ * Torchkeep never writes into a file that has a name, so one name's content cannot change through another. A program that does (Python's `torch.save` onto `latest.pth`) changes the file under all its names: to go on with a
+ * checkpoint of Torchkeep in Python, save under names of your own.
+ *
+ * @throws TorchkeepError as {@link publish}.
+ */
+export async function publishLink(source: string, path: string, options: PublishOptions = {}): Promise<void> {
+  const { files = nodeFiles } = options
+  const temporaryPath = join(dirname(resolve(path)), temporaryName())
+  try {
+    await files.link(source, temporaryPath)
+  } catch (error) {
+    if (lacksLinks(error)) return publishCopy(source, path, options)
+    throw await writeError(path, '; what was there before is untouched', error)
+  }
+  try {
+    await files.rename(temporaryPath, path)
+    // A rename onto another name of the same file does nothing, and leaves both.
+    await files.remove(temporaryPath)
+  } catch (error) {
+    const leftOver = await removeAfterFailure(temporaryPath, files)
+    throw await writeError(path, `${leftOver}; what was there before is untouched`, error)
+  }
+  await syncNames(path, files)
+}
+
+/** {@link publishLink} under a free name, as {@link publishNew} finds it. Returns the name. */
+export async function publishNewLink(source: string, path: string, options: PublishOptions = {}): Promise<string> {
+  const { files = nodeFiles } = options
+  let placed: string
+  try {
+    placed = await firstFree(path, (free) => linkTo(source, free, files))
+  } catch (error) {
+    if (lacksLinks(error)) return publishNewCopy(source, path, options)
+    throw await writeError(path, '', error)
+  }
+  await syncNames(placed, files)
+  return placed
 }
 
 function copyOf(source: string): (temporaryPath: string) => Promise<void> {
@@ -145,7 +252,7 @@ export async function makeFolder(folder: string): Promise<void> {
     const top = dirname(resolve(first))
     for (let made = resolve(folder); made !== top; made = dirname(made)) await nodeFiles.syncFolder(dirname(made))
   } catch (error) {
-    throw writeError(folder, '', error)
+    throw await writeError(folder, '', error)
   }
 }
 
@@ -231,9 +338,4 @@ async function removeAfterFailure(temporaryPath: string, files: FileOperations):
   } catch (error) {
     return `; the temporary file ${temporaryPath} could not be removed either (${(error as Error).message})`
   }
-}
-
-function writeError(path: string, consequence: string, cause: unknown): TorchkeepError {
-  const reason = cause instanceof Error ? cause.message : String(cause)
-  return new TorchkeepError('ERR_CHECKPOINT_WRITE', `could not write ${path}: ${reason}${consequence}`, { cause })
 }

@@ -26,6 +26,7 @@ export type ErrorCode =
   | 'ERR_CHECKPOINT_INCOMPATIBLE'
   | 'ERR_CHECKPOINT_NEWER'
   | 'ERR_CHECKPOINT_WRITE'
+  | 'ERR_DISK_FULL'
   | 'ERR_EXPORT_SECRET'
 
 /** Extra facts of a failure. */

@@ -45,6 +45,7 @@ export { formatPath, listTensors, replaceTensors, walk, type ValuePath } from '.
 export { planTorchFile, topFolderOf, type PlanOptions, type PlannedStorage, type TorchFilePlan } from './plan.js'
 export type { CrcPatch, PlannedPart } from './zip-write.js'
 export type { DescribeTensor } from './storage-spans.js'
+export { checkWritten, type Verify } from './check-written.js'
 export { writePlan, type WrittenFile } from './write-plan.js'
 export { readTorchFile, type Container, type ReadOptions, type TorchFile } from './read.js'
 export {

@@ -6,7 +6,7 @@ import { latestBestPath, phasePath } from '../checkpoint/layout.js'
 import { metricsOf } from '../checkpoint/metrics.js'
 import { isBroken } from '../checkpoint/newest-whole.js'
 import type { Best } from '../checkpoint/schema.js'
-import { exists, publishCopy } from '../checkpoint/store.js'
+import { exists, publishLink } from '../checkpoint/store.js'
 import { TorchkeepError } from '../format/errors.js'
 import { readTorchFile } from '../format/read.js'
 import { verifyStorages } from '../format/read-bytes.js'
@@ -106,7 +106,7 @@ async function adopt(
 ): Promise<boolean> {
   for (const path of [own, before, checkpointPath, ...(await filesOf(runFolderOf(checkpointPath), best))]) {
     if (!(await isFile(path, (value) => isThatEpoch(value, best, key), { everyByte: true }))) continue
-    if (resolve(path) !== resolve(own)) await publishCopy(path, own)
+    if (resolve(path) !== resolve(own)) await publishLink(path, own)
     return true
   }
   return false

@@ -26,8 +26,8 @@ import {
   type FileOperations,
   makeFolder,
   nodeFiles,
-  publishCopy,
-  publishNewCopy,
+  publishLink,
+  publishNewLink,
   removeStaleTemporaries,
 } from '../checkpoint/store.js'
 import { TorchkeepError } from '../format/errors.js'
@@ -84,7 +84,7 @@ export interface SavedCheckpoint {
 }
 
 /**
- * Writes checkpoints into a folder laid out as `docs/checkpointing.md` says. One file is written a save; the other names that are due (the best, the phase's, `latest.pth`) are copies of it, so no two labels of one moment can disagree.
+ * Writes checkpoints into a folder laid out as `docs/checkpointing.md` says. One file is written a save; the other names that are due (the best, the phase's, `latest.pth`) are further links to it (copies where the file system has none), so no two labels of one moment can disagree.
  */
 export class ModelCheckpoint {
   /** The file of the last save that became durable, or that the run was resumed from; null before. */
@@ -178,7 +178,7 @@ export class ModelCheckpoint {
     this.newestPath = path
     this.#savedSeconds = this.#nowSeconds
     const copies: string[] = []
-    for (const name of others) copies.push(await copyAs(name, path, this.#files))
+    for (const name of others) copies.push(await linkAs(name, path, this.#files))
     const saved: SavedCheckpoint = { path, copies, sidecar: null, plan: [], removed: [], warnings: [] }
     await warningOf(saved, 'sidecar', async () => {
       const named = [path, ...copies].find((name) => ['regular', 'best'].includes(basename(dirname(name))))
@@ -260,8 +260,8 @@ export class ModelCheckpoint {
   }
 
   async #saveAs({ path, fresh }: Name, encoded: ReadonlyMap<string, unknown>): Promise<string> {
-    if (fresh) return saveNew(path, encoded, this.#files)
-    await save(path, encoded, this.#files)
+    if (fresh) return saveNew(path, encoded, { files: this.#files })
+    await save(path, encoded, { files: this.#files })
     return path
   }
 
@@ -284,9 +284,9 @@ interface Name {
 const fresh = (path: string): Name => ({ path, fresh: true })
 const lasting = (path: string): Name => ({ path, fresh: false })
 
-async function copyAs({ path, fresh }: Name, source: string, files: FileOperations): Promise<string> {
-  if (fresh) return publishNewCopy(source, path, files)
-  await publishCopy(source, path, files)
+async function linkAs({ path, fresh }: Name, source: string, files: FileOperations): Promise<string> {
+  if (fresh) return publishNewLink(source, path, { files })
+  await publishLink(source, path, { files })
   return path
 }
 

@@ -24,7 +24,7 @@ publish(
     at('during write')
     await writeFile(temporary, 'n'.repeat(1 << 19), { flag: 'a' })
   },
-  files,
+  { files },
 ).then(
   () => at('after syncFolder'),
   (error: unknown) => {

@@ -77,7 +77,7 @@ describe('publishFolder', () => {
     ]
     for (const [operations, writer = write] of failing) {
       await assert.rejects(publishFolder(path, writer, { files: { ...nodeFiles, ...operations } }), {
-        code: 'ERR_CHECKPOINT_WRITE',
+        code: 'ERR_DISK_FULL',
         message: /export: no space left/,
       })
       assert.deepEqual(readdirSync(parent), [])

@@ -2,12 +2,14 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import {
+  chmodSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
   realpathSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -21,8 +23,10 @@ import {
   nodeFiles,
   publish,
   publishCopy,
+  publishLink,
   publishNew,
   publishNewCopy,
+  publishNewLink,
   removeStaleTemporaries,
 } from '../../src/checkpoint/store.js'
 import { TorchkeepError } from '../../src/format/errors.js'
@@ -39,7 +43,7 @@ describe('checkpoint store', () => {
   afterEach(() => rmSync(folder, { recursive: true }))
   const names = (): string[] => readdirSync(folder).sort()
 
-  it('publishes a new file and replaces an old one, in the order write, flush, rename, flush the folder', async () => {
+  it('publishes a new file and replaces an old one, in the order write, flush, check, rename, flush the folder', async () => {
     const calls: string[] = []
     const recorded = Object.fromEntries(
       Object.entries(nodeFiles).map(([name, operation]) => [
@@ -47,11 +51,11 @@ describe('checkpoint store', () => {
         (...args: [string, string]) => (calls.push(name), (operation as (...args: string[]) => Promise<void>)(...args)),
       ]),
     ) as unknown as FileOperations
-    await publish(path, write('one'), recorded)
+    await publish(path, write('one'), { files: recorded, check: async () => void calls.push('check') })
     await publish(path, write('two'))
     assert.equal(readFileSync(path, 'utf8'), 'two')
     assert.deepEqual(names(), ['latest.pth'])
-    assert.deepEqual(calls, ['syncFile', 'rename', 'syncFolder'])
+    assert.deepEqual(calls, ['syncFile', 'check', 'rename', 'syncFolder'])
   })
 
   it('copies without linking, so that writing onto one name leaves the other alone', async () => {
@@ -96,8 +100,9 @@ describe('checkpoint store', () => {
         await write('new')(temporary)
         if (step === 'write') throw failure
       }
-      await assert.rejects(publish(path, failing, files), (error: TorchkeepError) => {
-        assert.equal(error.code, 'ERR_CHECKPOINT_WRITE')
+      await assert.rejects(publish(path, failing, { files }), (error: TorchkeepError) => {
+        assert.equal(error.code, 'ERR_DISK_FULL')
+        assert.match(error.message, /\d+ KiB are free/)
         assert.ok(error.message.includes(path) && error.message.includes('no space left'), error.message)
         assert.equal(error.cause, failure)
         return true
@@ -110,12 +115,12 @@ describe('checkpoint store', () => {
   it('says so when only the name may not be durable, or when the temporary file stays', async () => {
     const fail = (): Promise<never> => Promise.reject(new Error('EIO'))
     await assert.rejects(
-      publish(path, write('new'), { ...nodeFiles, syncFolder: fail }),
+      publish(path, write('new'), { files: { ...nodeFiles, syncFolder: fail } }),
       /in place and whole, but its name may not survive/,
     )
     assert.equal(readFileSync(path, 'utf8'), 'new')
     await assert.rejects(
-      publish(path, write('newer'), { ...nodeFiles, rename: fail, remove: fail }),
+      publish(path, write('newer'), { files: { ...nodeFiles, rename: fail, remove: fail } }),
       /temporary file .* could not be removed either/,
     )
     assert.equal(readFileSync(path, 'utf8'), 'new')
@@ -198,8 +203,8 @@ describe('checkpoint store', () => {
   it('finds a free name on a file system without hard links, too', async () => {
     const refused = Object.assign(new Error('operation not permitted'), { code: 'EPERM' })
     const files = { ...nodeFiles, link: () => Promise.reject(refused) }
-    assert.equal(await publishNew(path, write('one'), files), path)
-    assert.equal(await publishNew(path, write('two'), files), join(folder, 'latest-2.pth'))
+    assert.equal(await publishNew(path, write('one'), { files }), path)
+    assert.equal(await publishNew(path, write('two'), { files }), join(folder, 'latest-2.pth'))
     assert.equal(readFileSync(path, 'utf8'), 'one')
     assert.deepEqual(names(), ['latest-2.pth', 'latest.pth'])
     symlinkSync('loop', join(folder, 'loop'))
@@ -208,4 +213,63 @@ describe('checkpoint store', () => {
       message: /ELOOP/,
     })
   })
+
+  it('gives no name to a file that its check refuses', async () => {
+    await publish(path, write('old'))
+    const refusal = new TorchkeepError('ERR_CHECKPOINT_CORRUPT', 'byte 7 is not as written')
+    await assert.rejects(publish(path, write('new'), { check: () => Promise.reject(refusal) }), refusal)
+    assert.equal(readFileSync(path, 'utf8'), 'old')
+    assert.deepEqual(names(), ['latest.pth'])
+  })
+
+  it('leaves the mode of a replaced file to the new one', async function () {
+    if (process.platform === 'win32') {
+      console.log('      skipped: this system has no modes')
+      this.skip()
+    }
+    await publish(path, write('old'))
+    chmodSync(path, 0o640)
+    await publish(path, write('new'))
+    assert.equal(statSync(path).mode & 0o7777, 0o640)
+    assert.equal(readFileSync(path, 'utf8'), 'new')
+  })
+
+  it('gives a file further names, in place of others, without a copy and however often', async () => {
+    const source = join(folder, 'epoch_1.pth')
+    await publish(source, write('one'))
+    await publish(path, write('zero'))
+    for (let time = 0; time < 2; time++) await publishLink(source, path)
+    assert.equal(await publishNewLink(source, path), join(folder, 'latest-2.pth'))
+    assert.deepEqual(names(), ['epoch_1.pth', 'latest-2.pth', 'latest.pth'])
+    for (const name of names()) assert.equal(statSync(join(folder, name)).ino, statSync(source).ino)
+    await publish(source, write('two'))
+    assert.equal(readFileSync(path, 'utf8'), 'one')
+  })
+
+  it('makes copies in place of links where the file system has none', async () => {
+    const source = join(folder, 'epoch_1.pth')
+    await publish(source, write('one'))
+    const link = (): Promise<never> => Promise.reject(Object.assign(new Error('no links'), { code: 'ENOTSUP' }))
+    const files = { ...nodeFiles, link }
+    await publishLink(source, path, { files })
+    assert.equal(await publishNewLink(source, path, { files }), join(folder, 'latest-2.pth'))
+    assert.deepEqual(names(), ['epoch_1.pth', 'latest-2.pth', 'latest.pth'])
+    assert.notEqual(statSync(path).ino, statSync(source).ino)
+    assert.equal(readFileSync(path, 'utf8'), 'one')
+  })
+
+  for (const step of ['link', 'rename'] as const) {
+    it(`keeps what a name had, and leaves nothing behind, when the ${step} of a further name fails`, async () => {
+      const source = join(folder, 'epoch_1.pth')
+      await publish(source, write('one'))
+      await publish(path, write('zero'))
+      const fail = (): Promise<never> => Promise.reject(Object.assign(new Error('EIO'), { code: 'EIO' }))
+      await assert.rejects(publishLink(source, path, { files: { ...nodeFiles, [step]: fail } }), {
+        code: 'ERR_CHECKPOINT_WRITE',
+        message: /latest\.pth.*untouched/,
+      })
+      assert.equal(readFileSync(path, 'utf8'), 'zero')
+      assert.deepEqual(names(), ['epoch_1.pth', 'latest.pth'])
+    })
+  }
 })

@@ -26,6 +26,7 @@ const elsewhere: Readonly<Record<string, string>> = {
   ERR_DATA: 'test/training/metrics.test.ts',
   ERR_MONITOR_MISSING: 'test/training/metrics.test.ts',
   ERR_CHECKPOINT_INCOMPATIBLE: 'test/training/resume.test.ts',
+  ERR_DISK_FULL: 'test/training/hostile-runs.test.ts',
 }
 
 describe('docs/errors.md', () => {

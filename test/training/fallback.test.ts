@@ -1,6 +1,16 @@
 /** E13: a broken newest checkpoint is passed over for an older one that is whole, aloud; a whole one that is refused is not. */
 import assert from 'node:assert/strict'
-import { copyFileSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { latestBestPath, latestPath } from '../../src/checkpoint/layout.js'
@@ -178,7 +188,10 @@ describe('resume from latest where it is broken', function () {
     }
     await train('through', 0)
     await train('stopped', 2)
-    await flip(latestPath(file('stopped')))
+    // Of its own: harm to a file that has further names is harm under all of them.
+    copyFileSync(latestPath(file('stopped')), file('damaged.pth'))
+    await flip(file('damaged.pth'))
+    renameSync(file('damaged.pth'), latestPath(file('stopped')))
     const notes = await train('stopped', 0, 'latest')
     assert.match(
       notes.join('\n'),
