@@ -21,7 +21,7 @@ export const isDiskFull = (error: unknown): boolean => ['ENOSPC', 'EDQUOT'].incl
 export async function writeError(path: string, consequence: string, cause: unknown): Promise<TorchkeepError> {
   const reason = cause instanceof Error ? cause.message : String(cause)
   const full = isDiskFull(cause)
-  const free = full ? await freeBytes(path) : null
+  const free = full ? await freeBytesBeside(path) : null
   const left = free === null ? '' : ` (${Math.floor(free / 1024)} KiB are free)`
   return new TorchkeepError(
     full ? 'ERR_DISK_FULL' : 'ERR_CHECKPOINT_WRITE',
@@ -32,13 +32,17 @@ export async function writeError(path: string, consequence: string, cause: unkno
 
 const fullDisk = ['Make room (`torchkeep cleanup` shows what may go), or write into a folder on another disk.']
 
-/** Bytes that this process may still write in the folder of a path; null where the system does not tell. */
-async function freeBytes(path: string): Promise<number | null> {
+/** Bytes that this process may still write in a folder; null where the system does not tell (some network and virtual file systems). */
+export async function freeBytesIn(folder: string): Promise<number | null> {
+  const { bavail, bsize, blocks } = await statfs(resolve(folder))
+  return blocks === 0 ? null : bavail * bsize
+}
+
+/** {@link freeBytesIn} for a message about another failure, which is what counts. */
+async function freeBytesBeside(path: string): Promise<number | null> {
   try {
-    const { bavail, bsize } = await statfs(dirname(resolve(path)))
-    return bavail * bsize
+    return await freeBytesIn(dirname(resolve(path)))
   } catch {
-    // The message of the failure itself is what counts.
     return null
   }
 }
